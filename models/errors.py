@@ -1,0 +1,17 @@
+"""What a user can get wrong: one line that says what was got, what was expected and the remedy."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class MesascopeError(ValueError):
+    """An input that cannot be used; its message is fit to be shown as it is."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`"; did you mean 'x'?"` for the known name closest to `name`, or the first few known names."""
+    known = list(known)
+    close = get_close_matches(name, known, n=1, cutoff=0.5)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; known: {', '.join(known[:12])}{', …' if len(known) > 12 else ''}" if known else ""

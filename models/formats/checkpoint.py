@@ -1,0 +1,118 @@
+"""What a loader hands over, and what every foreign file must pass before it is believed."""
+
+import pickle
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from mesascope.models.errors import MesascopeError
+from mesascope.models.regressor import HookedRegressor
+from mesascope.models.tasks import Task
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A loaded model with what its folder says about it."""
+
+    model: HookedRegressor
+    """In evaluation mode, on the CPU."""
+    task: Task
+    """The task it was trained on, as far as the folder says."""
+    source: str
+    """Where it came from."""
+    format: str
+    """Name of the format it was read from."""
+    seed: int | None
+    """Seed of the run; None if the folder does not say."""
+    w_std_known: bool
+    """Whether the folder records the scale of w; if not, `task.w_std` is the user's word."""
+    about: str = ""
+    """What the folder says about itself."""
+    command: str = ""
+    """The command that trained it, if known."""
+
+
+class Format(ABC):
+    """A checkpoint format: one subclass in one file, listed once in `registry.py`."""
+
+    name: ClassVar[str]
+    marker: ClassVar[str]
+    """The file by which a folder of this format is known."""
+
+    @abstractmethod
+    def load(self, folder: Path, w_std: float | None) -> Checkpoint:
+        """Read a folder that holds `marker`.
+
+        Args:
+            folder: The run folder.
+            w_std: What the user says about the scale of w; None leaves it to the folder, or to 1.
+        """
+
+
+def read_text(path: Path) -> str:
+    """A text file's content.
+
+    Raises:
+        MesascopeError: It cannot be read, or is not text.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise MesascopeError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+
+
+def read_pickle_safely(path: Path) -> Any:
+    """A `.pt` file's tensors and plain containers; nothing in it is executed.
+
+    Raises:
+        MesascopeError: The file is truncated, is no torch file, or wants to run code.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise MesascopeError(
+            f"{path} was refused: it is no plain tensor file, and loading it could run code ({_first_line(error)}). "
+            "Save a bare state_dict instead"
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise MesascopeError(
+            f"{path} cannot be read: truncated or no torch file ({_first_line(error)}). Copy it again"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+
+
+def load_weights(model: HookedRegressor, weights: Mapping[str, Tensor], path: Path) -> None:
+    """Copy weights into a model, every name and shape checked.
+
+    Raises:
+        MesascopeError: A weight is missing, unknown, of another shape, or not finite.
+    """
+    expected = model.state_dict()
+    missing, unknown = sorted(expected.keys() - weights.keys()), sorted(weights.keys() - expected.keys())
+    if missing or unknown:
+        raise MesascopeError(
+            f"{path} does not fit its config: "
+            + "; ".join(
+                f"{what} {names[0]!r}" + (f" and {len(names) - 1} more" if len(names) > 1 else "")
+                for what, names in [("missing", missing), ("unknown", unknown)]
+                if names
+            )
+        )
+    for name, tensor in weights.items():
+        if tensor.shape != expected[name].shape:
+            raise MesascopeError(
+                f"{path}: {name} has shape {tuple(tensor.shape)} but the config asks for "
+                f"{tuple(expected[name].shape)}; config and weights are of different models"
+            )
+        if not tensor.isfinite().all():
+            raise MesascopeError(f"{path}: {name} holds NaN or infinite numbers; use an earlier checkpoint")
+    model.load_state_dict(dict(weights))
+    model.eval()
