@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from pydantic import ValidationError
+
 
 class MesascopeError(ValueError):
     """An input that cannot be used; its message is fit to be shown as it is."""
@@ -15,3 +17,11 @@ def nearest(name: str, known: Iterable[str]) -> str:
     if close:
         return f"; did you mean {close[0]!r}?"
     return f"; known: {', '.join(known[:12])}{', …' if len(known) > 12 else ''}" if known else ""
+
+
+def first_complaint(error: ValidationError) -> str:
+    """Pydantic's first complaint in one line that names the field."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"]) or "the config"
+    got = "" if first["type"] == "missing" else f" (got {first['input']!r:.60})"
+    return f"{where}: {first['msg']}{got}"

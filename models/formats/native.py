@@ -7,17 +7,10 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load as from_bytes
 
-from mesascope.models.errors import MesascopeError
+from mesascope.models.errors import MesascopeError, first_complaint
 from mesascope.models.formats.checkpoint import Checkpoint, Format, load_weights, read_text
 from mesascope.models.regressor import HookedRegressor
 from mesascope.models.training.run import RunConfig
-
-
-def first_complaint(error: ValidationError) -> str:
-    """Pydantic's first complaint in one line that names the field."""
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"]) or "the config"
-    return f"{where}: {first['msg']}" + (f" (got {first['input']!r:.60})" if first["type"] != "missing" else "")
 
 
 class NativeFormat(Format):

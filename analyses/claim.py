@@ -1,0 +1,80 @@
+"""What an analysis hands over: claims with their evidence, and figures."""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure as PlotlyFigure
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One sentence with its number, interval, null and verdict."""
+
+    id: str
+    """Stable name, such as `readouts.y.layer3`."""
+    text: str
+    """One sentence that can be quoted."""
+    value: float | None
+    """The number; None where there is none to give."""
+    ci: tuple[float, float] | None
+    """95% interval of the number."""
+    null: float | None
+    """What the number is where there is nothing to find."""
+    verdict: str
+    """What follows, in a word or two; "undetermined" is a verdict."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A drawn figure with what a reader needs to read it."""
+
+    id: str
+    title: str
+    guide: str
+    """How to read it, one paragraph; may hold simple HTML."""
+    plot: "PlotlyFigure"
+
+
+class Result:
+    """Base of every analysis' result; subclasses are frozen dataclasses.
+
+    `name` is the analysis' name in `report.json` and of its file, `question` heads its section.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    question: ClassVar[str]
+
+    @property
+    def claims(self) -> tuple[Claim, ...]:
+        """What was found, the most important first."""
+        raise NotImplementedError
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a reader must know before believing the claims."""
+        return ()
+
+    def figures(self) -> tuple[Figure, ...]:
+        """The evidence, drawn."""
+        return ()
+
+    def data(self) -> dict[str, Any]:
+        """The numbers behind the figures, as JSON."""
+        return {}
+
+    def to_json(self) -> dict[str, Any]:
+        """This result as `report.json` holds it; NaN and infinities become null."""
+        claims = [asdict(claim) for claim in self.claims]
+        return finite({"claims": claims, "warnings": list(self.warnings), "data": self.data()})
+
+
+def finite(value: Any) -> Any:
+    """The same structure with non-finite numbers as None, which JSON can hold."""
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

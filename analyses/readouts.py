@@ -1,0 +1,310 @@
+"""What can be read off each layer by one affine map, and how much of that is really there."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mesascope.analyses.claim import Claim, Figure, Result
+from mesascope.analyses.plots import heatmap, layer_lines, with_band
+from mesascope.analyses.scope import BATCH, Scope
+from mesascope.models import HookedRegressor, LeastSquares, MesascopeError, Prompts
+from mesascope.models.errors import nearest
+from mesascope.probes import Estimate, LinearReadout, Moments, capture, choose_alpha, jackknife_ratio
+
+N_BLOCKS = 20
+TARGETS: dict[str, Callable[[Prompts], Tensor]] = {
+    "y": lambda prompts: prompts.ys[..., None],
+    "w": lambda prompts: _true_weights(prompts)[:, None, :].expand_as(prompts.xs),
+    "w_ols": lambda prompts: LeastSquares().weights(prompts),
+}
+"""Targets by name; each maps prompts to `[batch, n_points, d_y]`."""
+
+
+def _true_weights(prompts: Prompts) -> Tensor:
+    if prompts.w is None:
+        raise MesascopeError("target 'w' needs prompts that were made from a weight vector; use 'w_ols'")
+    return prompts.w
+
+
+@dataclass(frozen=True)
+class LayerReadout:
+    """One layer's readout, its score on prompts never fitted, and its nulls."""
+
+    hook: str
+    label: str
+    readout: LinearReadout
+    r2: Estimate
+    """Over all read points."""
+    r2_by_point: tuple[float, ...]
+    mse_by_point: tuple[float, ...]
+    shuffled: Estimate
+    """R² of a readout fitted to another prompt's targets."""
+    mismatched: Estimate
+    """R² of a readout fitted to the targets that another prompt's w would have given on this prompt's x."""
+    untrained: Estimate
+    """R² of the true targets at the same place in the untrained twin."""
+
+    @property
+    def null(self) -> float:
+        """The highest upper end of the nulls' intervals, at least zero."""
+        return max(0.0, self.shuffled.high, self.mismatched.high, self.untrained.high)
+
+    @property
+    def verdict(self) -> str:
+        """Decodable, not decodable, or undetermined when the intervals touch."""
+        if self.r2.low > self.null:
+            return "decodable"
+        return "not decodable" if self.r2.high <= max(self.null, 0.01) else "undetermined"
+
+
+@dataclass(frozen=True)
+class Readouts(Result):
+    """Readouts of one target at every layer."""
+
+    name: ClassVar[str] = "readouts"
+    title: ClassVar[str] = "Linear readouts"
+    question: ClassVar[str] = "From which layer on does the residual stream hold the prediction?"
+
+    target: str
+    layers: tuple[LayerReadout, ...]
+    points: tuple[int, ...]
+    least_squares_mse: tuple[float, ...]
+    n_prompts: int
+    n_scored: int
+    seed: int
+
+    @property
+    def claims(self) -> tuple[Claim, ...]:
+        """One claim a layer, the last layer first."""
+        return tuple(
+            Claim(
+                id=f"readouts.{self.target}.{layer.hook}",
+                text=f"{self.target} is read from {layer.label} with R² = {layer.r2.value:.3f} "
+                f"(shuffled targets {layer.shuffled.value:.3f}, untrained twin {layer.untrained.value:.3f}).",
+                value=layer.r2.value,
+                ci=layer.r2.ci,
+                null=max(layer.shuffled.value, layer.mismatched.value, layer.untrained.value),
+                verdict=layer.verdict,
+            )
+            for layer in reversed(self.layers)
+        )
+
+    def figures(self) -> tuple[Figure, ...]:
+        """R² by layer with nulls, and error by prefix length."""
+        labels = [layer.label for layer in self.layers]
+        bars = with_band(
+            labels,
+            {
+                "readout": [layer.r2 for layer in self.layers],
+                "shuffled targets": [layer.shuffled for layer in self.layers],
+                "another prompt's w": [layer.mismatched for layer in self.layers],
+                "untrained twin": [layer.untrained for layer in self.layers],
+            },
+            y_title=f"R² of {self.target}",
+        )
+        lines = layer_lines(
+            list(self.points),
+            {layer.label: layer.mse_by_point for layer in self.layers},
+            {"least squares": self.least_squares_mse} if self.target == "y" else {},
+            x_title="points seen before the query",
+            y_title=f"mean squared error of {self.target}",
+        )
+        figures = [
+            Figure(
+                f"readouts-{self.target}-r2",
+                f"How well {self.target} is read off each layer",
+                "One affine map a layer, fitted by ridge regression on "
+                f"{self.n_prompts:,} prompts and scored on {self.n_scored:,} others, all points together. Bars are 95% "
+                "intervals (delete-a-block jackknife). A readout means something only above all three nulls: the same "
+                "fit to shuffled targets, to targets that another prompt's w would give, and on the untrained twin.",
+                bars,
+            ),
+            Figure(
+                f"readouts-{self.target}-mse",
+                "Error of each layer's readout by prefix length",
+                "How far each layer's reading is from the true value, by the number of points the model has seen. "
+                "Layers that come down together add nothing to each other; the grey line is least squares on the same "
+                "points, below which nothing noise-free can be learned.",
+                lines,
+            ),
+        ]
+        if len(self.points) > 1:
+            r2 = [layer.r2_by_point for layer in self.layers]
+            guide = (
+                "Each cell is the R² of one layer's readout at one prefix length; the readout is the same along a row. "
+                "Read upwards for where in depth, rightwards for after how many points."
+            )
+            plot = heatmap(list(self.points), labels, r2, "points seen before the query", "R²")
+            figures.append(Figure(f"readouts-{self.target}-heat", "R² by layer and prefix length", guide, plot))
+        return tuple(figures)
+
+    def data(self) -> dict[str, Any]:
+        """R², MSE and nulls of every layer."""
+        return {
+            "target": self.target,
+            "points": list(self.points),
+            "n_prompts": self.n_prompts,
+            "n_scored": self.n_scored,
+            "seed": self.seed,
+            "least_squares_mse": list(self.least_squares_mse),
+            "layers": [
+                {
+                    "hook": layer.hook,
+                    "label": layer.label,
+                    "alpha": layer.readout.alpha,
+                    **{
+                        name: {"value": estimate.value, "ci": list(estimate.ci)}
+                        for name, estimate in [
+                            ("r2", layer.r2),
+                            ("shuffled", layer.shuffled),
+                            ("mismatched", layer.mismatched),
+                            ("untrained", layer.untrained),
+                        ]
+                    },
+                    "r2_by_point": list(layer.r2_by_point),
+                    "mse_by_point": list(layer.mse_by_point),
+                }
+                for layer in self.layers
+            ],
+        }
+
+
+def fit_readouts(
+    scope: Scope, target: str = "y", n_prompts: int = 20_000, seed: int | None = None, n_scored: int = 4_000
+) -> Readouts:
+    """Fit one affine readout of `target` per layer, and score it on prompts that were never fitted.
+
+    The penalty is chosen per layer on held-out blocks. Memory does not depend on the number of prompts.
+
+    Args:
+        scope: Where to look; needs a hooked model.
+        target: `"y"`, `"w"` (the prompt's true weights) or `"w_ols"` (least squares on the prefix).
+        n_prompts: Prompts to fit on.
+        seed: Seed of the prompts; default the scope's.
+        n_scored: Prompts to score on.
+
+    Raises:
+        MesascopeError: The target is unknown, the scope has no layers, or there are fewer than 40 prompts.
+
+    Source: Fu et al. (2024), section 4.1 (who train each readout by Adam); departure: closed form, with nulls.
+    """
+    if target not in TARGETS:
+        raise MesascopeError(f"no target is called {target!r}{nearest(target, TARGETS)}")
+    if min(n_prompts, n_scored) < 2 * N_BLOCKS:
+        raise MesascopeError(
+            f"n_prompts={n_prompts}, n_scored={n_scored}: the intervals need at least {2 * N_BLOCKS} of each"
+        )
+    scope = scope.reseeded(seed)
+    model = scope.hooked
+    return scope.once(
+        ("readouts", target, n_prompts, n_scored), lambda: _fit(scope, model, target, n_prompts, n_scored)
+    )
+
+
+def _fit(scope: Scope, model: HookedRegressor, target: str, n_prompts: int, n_scored: int) -> Readouts:
+    untrained = scope.untrained
+    assert untrained is not None
+    fitted = _Fitted(scope, model, target, n_prompts)
+    twin = _Fitted(untrained, untrained.hooked, target, n_prompts, nulls=False)
+    scores, twin_scores = fitted.score(n_scored), twin.score(n_scored)
+    layers = tuple(
+        LayerReadout(
+            hook=hook,
+            label=layer_label(hook),
+            readout=fitted.readouts[hook],
+            r2=scores.r2(hook, 0),
+            r2_by_point=scores.r2_by_point(hook),
+            mse_by_point=scores.mse_by_point(hook),
+            shuffled=scores.r2(hook, 1),
+            mismatched=scores.r2(hook, 2),
+            untrained=twin_scores.r2(hook, 0),
+        )
+        for hook in model.residual_hooks
+    )
+    points = tuple(model.read_points(scope.task.n_points))
+    return Readouts(target, layers, points, least_squares_mse(scope, n_scored), n_prompts, n_scored, scope.seed)
+
+
+def least_squares_mse(scope: Scope, n_prompts: int) -> tuple[float, ...]:
+    """Mean squared error of least squares at each read point, on the prompts that readouts are scored on."""
+    errors = [
+        scope.at_read_points(LeastSquares().predict(prompts) - prompts.ys).square().sum(0)
+        for prompts in scope.batches(n_prompts, "score")
+    ]
+    return tuple((torch.stack(errors).sum(0) / n_prompts).tolist())
+
+
+def layer_label(hook: str) -> str:
+    """A residual hook in words: `blocks.2.hook_resid_post` is "layer 3"."""
+    if hook == "ln_final.hook_normalized":
+        return "final norm"
+    layer = int(hook.split(".")[1])
+    return "input" if hook.endswith("resid_pre") else f"layer {layer + 1}"
+
+
+class _Fitted:
+    """Readouts of the target and its nulls at every layer of one model."""
+
+    def __init__(self, scope: Scope, model: HookedRegressor, target: str, n_prompts: int, nulls: bool = True):
+        self.scope, self.model, self.target, self.nulls = scope, model, target, nulls
+        moments: dict[str, Moments] = {}
+        size = min(BATCH, n_prompts // N_BLOCKS)
+        batches = scope.batches(n_prompts, "fit", size)
+        for index, batch in enumerate(capture(model, batches, model.residual_hooks, read_only=True)):
+            wanted = self.targets(batch.prompts).flatten(0, 1)
+            for hook, resid in batch.activations.items():
+                if hook not in moments:
+                    moments[hook] = Moments.zeros(resid.shape[-1], wanted.shape[-1], (N_BLOCKS,), resid.device)
+                moments[hook][index % N_BLOCKS].update(resid.flatten(0, 1), wanted)
+        self.readouts = {
+            hook: LinearReadout(choose_alpha(blocks)).fit_moments(blocks.sum(0)) for hook, blocks in moments.items()
+        }
+
+    def targets(self, prompts: Prompts) -> Float[Tensor, "batch n_read d_all"]:
+        """The target, then its nulls, at the read points."""
+        make = TARGETS[self.target]
+        variants = [make(prompts)]
+        if self.nulls:
+            assert prompts.w is not None
+            other = prompts.w.roll(1, 0)
+            mismatched = replace(prompts, ys=torch.einsum("bnd,bd->bn", prompts.xs, other), w=other)
+            variants += [make(prompts).roll(1, 0), make(mismatched)]
+        at_read = list(self.model.read_points(prompts.n_points))
+        return torch.cat([variant.double() for variant in variants], dim=-1)[:, at_read]
+
+    def score(self, n_prompts: int) -> "_Scores":
+        """Squared errors on fresh prompts, by block, point and variant."""
+        errors: dict[str, list[Tensor]] = {hook: [] for hook in self.readouts}
+        totals: list[Tensor] = []
+        n_variants = 3 if self.nulls else 1
+        batches = self.scope.batches(n_prompts, "score", max(2, n_prompts // N_BLOCKS))
+        for batch in capture(self.model, batches, self.model.residual_hooks, read_only=True):
+            wanted = self.targets(batch.prompts)
+            # About zero, not the batch's mean: every target has mean zero by symmetry of w.
+            totals.append(wanted.square().sum(0).unflatten(-1, (n_variants, -1)).sum(-1))
+            for hook, resid in batch.activations.items():
+                error = (self.readouts[hook].predict(resid) - wanted).square().sum(0)
+                errors[hook].append(error.unflatten(-1, (n_variants, -1)).sum(-1))
+        return _Scores({hook: torch.stack(parts) for hook, parts in errors.items()}, torch.stack(totals), n_prompts)
+
+
+@dataclass(frozen=True)
+class _Scores:
+    errors: dict[str, Float[Tensor, "n_blocks n_read n_variants"]]
+    totals: Float[Tensor, "n_blocks n_read n_variants"]
+    n_prompts: int
+
+    def r2(self, hook: str, variant: int) -> Estimate:
+        return jackknife_ratio(
+            -self.errors[hook][..., variant].sum(1), self.totals[..., variant].sum(1), offset=1.0
+        )
+
+    def r2_by_point(self, hook: str) -> tuple[float, ...]:
+        return tuple((1 - self.errors[hook][..., 0].sum(0) / self.totals[..., 0].sum(0)).tolist())
+
+    def mse_by_point(self, hook: str) -> tuple[float, ...]:
+        return tuple((self.errors[hook][..., 0].sum(0) / self.n_prompts).tolist())

@@ -1,0 +1,25 @@
+"""The analyses of a report, in its order; a new one is one file and one line here."""
+
+from collections.abc import Callable
+
+from mesascope.analyses.claim import Result
+from mesascope.analyses.identification import Identification, identify
+from mesascope.analyses.performance import Performance, measure_performance
+from mesascope.analyses.readouts import Readouts, fit_readouts
+from mesascope.analyses.scope import Scope
+from mesascope.models import HookedRegressor
+
+Analysis = Callable[[Scope, int], Result | None]
+"""Scope and number of prompts in, result out; None where the analysis does not apply to the scope."""
+
+
+def _readouts(scope: Scope, n_prompts: int) -> Result | None:
+    return fit_readouts(scope, n_prompts=n_prompts) if isinstance(scope.model, HookedRegressor) else None
+
+
+ANALYSES: dict[str, Analysis] = {
+    Performance.name: lambda scope, n_prompts: measure_performance(scope),
+    Readouts.name: _readouts,
+    Identification.name: lambda scope, n_prompts: identify(scope, n_fit=n_prompts),
+}
+"""Analyses by the name they have in `report.json`."""

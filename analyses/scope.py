@@ -1,0 +1,188 @@
+"""A scope: a model, the task it is looked at with, and what was already measured."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mesascope.models import Checkpoint, HookedRegressor, LinearRegression, MesascopeError, Prompts, load
+from mesascope.models.tasks import Task
+
+T = TypeVar("T")
+BATCH = 1000
+"""Prompts a forward pass."""
+
+
+@runtime_checkable
+class Predictor(Protocol):
+    """Anything that predicts: a learner, or the user's own object."""
+
+    def predict(self, prompts: Prompts) -> Tensor:
+        """Predictions at every point of every prompt."""
+        ...
+
+
+class PredictorModel:
+    """A predictor in the clothes of a model: it reads every point and has no layers."""
+
+    def __init__(self, predictor: Predictor):
+        self.predictor = predictor
+
+    def __call__(
+        self, xs: Float[Tensor, "batch n_points n_dims"], ys: Float[Tensor, "batch n_points"]
+    ) -> Float[Tensor, "batch n_points"]:
+        """Predictions at every point.
+
+        Raises:
+            MesascopeError: The predictor answers with another shape.
+        """
+        preds = self.predictor.predict(Prompts(xs, ys))
+        if preds.shape != ys.shape:
+            raise MesascopeError(
+                f"{self.predictor!r} predicted a tensor of shape {tuple(preds.shape)} for prompts of shape "
+                f"{tuple(ys.shape)}; return one prediction per point"
+            )
+        return preds
+
+    def read_points(self, n_points: int) -> range:
+        """Every point."""
+        return range(n_points)
+
+
+@dataclass(eq=False)
+class Scope:
+    """What analyses look through. It knows none of them; an analysis is a function of a scope."""
+
+    model: HookedRegressor | PredictorModel
+    task: Task
+    source: str
+    """Where the model came from, as the user named it."""
+    seed: int = 0
+    """Seed of every prompt and resample."""
+    checkpoint: Checkpoint | None = None
+    """What its folder said, if it came from one."""
+    _done: dict[tuple[Any, ...], Any] = field(default_factory=dict, repr=False)
+
+    def once(self, key: tuple[Any, ...], make: Callable[[], T]) -> T:
+        """The value of `key`, made at the first call, so that ten analyses run the model once."""
+        if key not in self._done:
+            self._done[key] = make()
+        value: T = self._done[key]
+        return value
+
+    def reseeded(self, seed: int | None) -> "Scope":
+        """This scope if `seed` is None or its own; otherwise the same model with other prompts."""
+        return self if seed in (None, self.seed) else replace(self, seed=seed, _done={})
+
+    @property
+    def hooked(self) -> HookedRegressor:
+        """The model, if it has activations to look at.
+
+        Raises:
+            MesascopeError: It is a bare predictor.
+        """
+        if isinstance(self.model, HookedRegressor):
+            return self.model
+        raise MesascopeError(f"{self.source} has no layers to probe: it is a predictor; attach to a hooked model")
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model runs."""
+        return next(self.model.parameters()).device if isinstance(self.model, HookedRegressor) else torch.device("cpu")
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What prompts are cast to: the model's dtype, float64 for predictors."""
+        return next(self.model.parameters()).dtype if isinstance(self.model, HookedRegressor) else torch.float64
+
+    @property
+    def untrained(self) -> "Scope | None":
+        """The model's untrained twin (weights from a seed of its own), the null of every finding; None if bare."""
+        if not isinstance(self.model, HookedRegressor):
+            return None
+        model, seed = self.model, self.seed + 1_000_003  # not the seed any run would start from
+
+        def make() -> Scope:
+            return Scope(model.untrained_twin(seed).eval(), self.task, f"untrained twin of {self.source}", self.seed)
+
+        return self.once(("untrained",), make)
+
+    def prompts(self, n_prompts: int, stream: str, start: int = 0) -> Prompts:
+        """Prompts of a stream, on the model's device; streams never share a prompt."""
+        return self.task.sample(
+            n_prompts, seed=self.seed, stream=stream, start=start, device=self.device, dtype=self.dtype
+        )
+
+    def batches(self, n_prompts: int, stream: str, size: int = BATCH) -> Iterator[Prompts]:
+        """The first `n_prompts` of a stream in batches."""
+        return (
+            self.prompts(min(size, n_prompts - start), stream, start) for start in range(0, n_prompts, size)
+        )
+
+    @torch.no_grad()
+    def predict(self, prompts: Prompts) -> Float[Tensor, "batch n_read"]:
+        """The model's predictions at its read points, float64.
+
+        Raises:
+            MesascopeError: A prediction is NaN or infinite.
+        """
+        parts = [self.model(batch.xs, batch.ys).double() for batch in prompts.split(BATCH)]
+        preds = torch.cat(parts)
+        if not preds.isfinite().all():
+            bad = int((~preds.isfinite()).any(1).sum())
+            raise MesascopeError(f"{self.source} predicts NaN or infinity on {bad} of {len(preds)} prompts")
+        return preds
+
+    def at_read_points(self, values: Float[Tensor, "*lead n_points"]) -> Float[Tensor, "*lead n_read"]:
+        """Restrict values at every point to those the model predicts."""
+        return values[..., list(self.model.read_points(values.shape[-1]))]
+
+
+def attach(
+    target: str | Path | HookedRegressor | Predictor,
+    *,
+    task: Task | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+    w_std: float | None = None,
+) -> Scope:
+    """Attach to a checkpoint, a hooked model, or anything with `predict(prompts)`.
+
+    Args:
+        target: A run folder (mesascope's or Garg et al.'s), `"zoo:NAME"`, either with `@untrained[-SEED]`, a
+            `HookedRegressor`, or a predictor such as a learner.
+        task: The task to look at it with; default the one it was trained on, as far as that is known.
+        seed: Seed of every prompt and resample.
+        device: Where to run the model.
+        w_std: Scale of w, for folders that do not record it.
+
+    Raises:
+        MesascopeError: There is no such checkpoint, it cannot be read, or the device is not there.
+    """
+    checkpoint = None
+    model: HookedRegressor | PredictorModel
+    if isinstance(target, str | Path):
+        checkpoint = load(target, w_std)
+        model, task, source = checkpoint.model, task or checkpoint.task, str(target)
+    elif isinstance(target, HookedRegressor):
+        model, source = target.eval(), "a hooked model"
+    elif isinstance(target, Predictor):
+        model, source = PredictorModel(target), repr(target)
+    else:
+        raise MesascopeError(
+            f"cannot attach to {type(target).__name__}; expected a path, 'zoo:NAME', a HookedRegressor, or an object "
+            "with predict(prompts)"
+        )
+    if isinstance(model, HookedRegressor):
+        task = task or LinearRegression(n_dims=model.cfg.n_dims, n_points=model.cfg.n_points)
+        if task.n_dims != model.cfg.n_dims:
+            raise MesascopeError(f"task has n_dims={task.n_dims} but the model has n_dims={model.cfg.n_dims}")
+        try:
+            model.to(device)
+        except (RuntimeError, AssertionError) as error:
+            raise MesascopeError(f"cannot use device {device!r}: {str(error).splitlines()[0]}") from error
+    return Scope(model, task or LinearRegression(), source, seed, checkpoint)

@@ -1,0 +1,56 @@
+"""The rivals among which an identification chooses: every family over a grid of its free scalars."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mesascope.models.learners.base import FilterLearner
+from mesascope.models.learners.first_order import GradientDescent
+from mesascope.models.learners.least_squares import LeastSquares, Ridge
+from mesascope.models.learners.newton import Newton
+from mesascope.models.prompts import Prompts
+from mesascope.models.tasks import Task
+
+POWERS_OF_TWO = tuple(2**j for j in range(13))
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """One learner at several step counts, computed together."""
+
+    learner: FilterLearner
+    steps: tuple[int, ...]
+
+    def members(self) -> Iterator[FilterLearner]:
+        """The learner at each step count."""
+        return (replace(self.learner, n_steps=k) if k else self.learner for k in self.steps)
+
+
+def rivals(task: Task) -> tuple[Sweep, ...]:
+    """GD (both losses), Newton, ridge and least squares over grids of their scalars, scaled to the task.
+
+    GD takes 2^0 … 2^12 steps of the sum loss as Fu et al. (2024) do, and of the mean loss with ten step sizes; Newton
+    1 … 23 steps; ridge 16 penalties. Step sizes are in units of 1/E x_i², so that they mean the same for every task.
+    """
+    unit = 1 / task.inputs.mean_square
+    top = POWERS_OF_TWO[-1]
+    mean = [GradientDescent(top, unit * eta, "mean") for eta in torch.logspace(-2, 0.5, 11).tolist()]
+    summed = [GradientDescent(top, unit * eta, "sum") for eta in (0.001, 0.003, 0.01, 0.03)]
+    penalties = torch.logspace(-2, 2, 16).tolist()
+    return (
+        *(Sweep(learner, POWERS_OF_TWO) for learner in [*mean, *summed]),
+        Sweep(Newton(23), tuple(range(1, 24))),
+        *(Sweep(Ridge(penalty * task.inputs.mean_square), (0,)) for penalty in penalties),
+        Sweep(LeastSquares(), (0,)),
+    )
+
+
+def battery(
+    prompts: Prompts, sweeps: Sequence[Sweep]
+) -> tuple[list[FilterLearner], Float[Tensor, "n_learners batch n_points"]]:
+    """Every member of every sweep with its predictions at every prefix, from one shared decomposition."""
+    members = [member for sweep in sweeps for member in sweep.members()]
+    return members, torch.cat([sweep.learner.path(prompts, sweep.steps) for sweep in sweeps])

@@ -1,0 +1,234 @@
+"""The command line. Nothing heavy is imported before a command runs, so that `--help` is instant."""
+
+import json
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from mesascope.analyses import Scope
+
+app = typer.Typer(
+    name="mesascope",
+    help="A microscope for mesa-optimizers: which learning algorithm does a transformer's forward pass run?",
+    no_args_is_help=True,
+    add_completion=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+
+Ckpt = Annotated[
+    str, typer.Argument(metavar="CKPT", help="A run folder (mesascope's or Garg et al.'s) or zoo:NAME; …@untrained for its twin.")
+]
+Seed = Annotated[int, typer.Option(help="Seed of every prompt and resample.")]
+Device = Annotated[str, typer.Option(help="Where to run the model: cpu, cuda, cuda:1, …")]
+WStd = Annotated[
+    float | None, typer.Option(help="Scale of w, for checkpoints that do not record it.", show_default="the checkpoint's, or 1")
+]
+Prompts = Annotated[int, typer.Option(min=40, help="Prompts to fit readouts on.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one line, not a traceback."""
+    try:
+        app()
+    except ValueError as error:
+        from mesascope.models.errors import MesascopeError
+
+        if not isinstance(error, MesascopeError):
+            raise
+        Console(stderr=True, highlight=False, soft_wrap=True).print(f"[bold red]error:[/] {_escaped(str(error))}")
+        sys.exit(1)
+
+
+@app.command(epilog="Example: [bold]mesascope report zoo:decoder-d5 --out out/report[/]")
+def report(
+    ckpt: Ckpt,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where to write report.html and report.json.")],
+    prompts: Prompts = 20_000,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    w_std: WStd = None,
+) -> None:
+    """Run every analysis and write a report that opens anywhere, offline."""
+    from mesascope.analyses import write_report
+    from mesascope.analyses.registry import ANALYSES
+    from mesascope.analyses.report.write import check_writable
+
+    check_writable(out)
+    scope = _attach(ckpt, seed, device, w_std)
+    with _progress(len(ANALYSES) + 1, "analyses") as advance:
+        written = write_report(scope, out, prompts, command=_command(), on_analysis=advance)
+    for warning in (warning for result in written.results.values() for warning in result.warnings):
+        Console(stderr=True, highlight=False).print(f"[bold yellow]warning:[/] {_escaped(warning)}")
+    print(written.html)
+    print(written.json)
+
+
+@app.command(epilog="Example: [bold]mesascope probe zoo:decoder-d5 --target w_ols[/]")
+def probe(
+    ckpt: Ckpt,
+    target: Annotated[str, typer.Option(help="What to read: y, w or w_ols.")] = "y",
+    prompts: Prompts = 20_000,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    w_std: WStd = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fit a linear readout at every layer and print its R² beside its nulls."""
+    from mesascope.analyses import fit_readouts
+
+    scope = _attach(ckpt, seed, device, w_std)
+    with _progress(1, "fitting readouts") as advance:
+        advance("readouts")
+        result = fit_readouts(scope, target, prompts)
+    if as_json:
+        print(json.dumps(result.to_json(), indent=1))
+        return
+    table = Table("layer", "R²", "95% interval", "shuffled", "another w", "untrained", "verdict", title=f"{target} in {ckpt}")
+    for layer in result.layers:
+        nulls = (f"{null.value:.3f}" for null in (layer.shuffled, layer.mismatched, layer.untrained))
+        table.add_row(
+            layer.label, f"{layer.r2.value:.4f}", f"[{layer.r2.low:.4f}, {layer.r2.high:.4f}]", *nulls, layer.verdict
+        )
+    Console().print(table)
+
+
+@app.command(epilog="Example: [bold]mesascope inspect zoo:lsa-2[/]")
+def inspect(ckpt: Ckpt, seed: Seed = 0, device: Device = "cpu", w_std: WStd = None, as_json: AsJson = False) -> None:
+    """Say what a checkpoint is: architecture, task, loss beside least squares, hooks."""
+    from mesascope.analyses import measure_performance
+    from mesascope.analyses.report.write import describe_model
+
+    scope = _attach(ckpt, seed, device, w_std)
+    performance, model = measure_performance(scope, n_prompts=500), describe_model(scope)
+    hooks = list(scope.hooked.hook_dict)
+    task = scope.task.model_dump(mode="json")
+    if as_json:
+        content = {"checkpoint": ckpt, "model": model, "task": task, "hooks": hooks, "performance": performance.to_json()}
+        print(json.dumps(content, indent=1))
+        return
+    console = Console(highlight=False)
+    console.print(f"[bold]{_escaped(ckpt)}[/]  {_escaped(str(model.get('about', '')))}")
+    for title, fields in [("model", model["config"] | {"n_parameters": model["n_parameters"]}), ("task", task)]:
+        console.print(f"\n[bold]{title}[/]  " + _escaped(", ".join(f"{key}={_short(value)}" for key, value in fields.items())))
+    known = "" if model["w_std_known"] else "  (w_std is not recorded in this checkpoint: state it with --w-std)"
+    console.print(f"\n[bold]loss[/]{known}")
+    for claim in performance.claims:
+        console.print(f"  {_escaped(claim.text)} [bold]{claim.verdict}[/]")
+    for warning in performance.warnings:
+        console.print(f"  [bold yellow]warning:[/] {_escaped(warning)}")
+    console.print(f"\n[bold]hooks[/]  {len(hooks)}, such as {', '.join(scope.hooked.residual_hooks)}")
+
+
+@app.command(epilog="Example: [bold]mesascope zoo[/], then [bold]mesascope report zoo:lsa-2 --out out/lsa-2[/]")
+def zoo(as_json: AsJson = False) -> None:
+    """List the bundled specimens."""
+    from mesascope.models.formats import load, zoo_names
+
+    rows = []
+    for name in zoo_names():
+        loaded = load(f"zoo:{name}")
+        cfg = loaded.model.cfg
+        rows.append(
+            {
+                "name": f"zoo:{name}",
+                "layers": cfg.n_layers,
+                "attention": cfg.attention,
+                "d": cfg.n_dims,
+                "points": loaded.task.n_points,
+                "parameters": sum(p.numel() for p in loaded.model.parameters()),
+                "seed": loaded.seed,
+                "about": loaded.about,
+            }
+        )
+    if as_json:
+        print(json.dumps(rows, indent=1))
+        return
+    table = Table(*(key for key in rows[0]), title="Bundled specimens; add @untrained for a twin with fresh weights")
+    for row in rows:
+        table.add_row(*(str(value) for value in row.values()))
+    Console().print(table)
+
+
+@app.command(epilog="Examples: [bold]mesascope train lsa-2 --out runs/lsa-2 --seed 3[/], [bold]mesascope train my.yaml --out runs/mine[/]")
+def train(
+    preset: Annotated[str, typer.Argument(metavar="PRESET|FILE.yaml", help="A bundled preset, or a file of the same form.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The run folder; it must not hold a run yet.")],
+    seed: Annotated[int | None, typer.Option(help="Seed of weights and data.", show_default="the preset's")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Number of steps.", show_default="the preset's")] = None,
+    device: Device = "cpu",
+) -> None:
+    """Train a model and leave a run folder."""
+    from mesascope import __version__
+    from mesascope.models import train as run
+    from mesascope.models.training.presets import read_preset
+
+    config = read_preset(preset)
+    if steps is not None:
+        config = config.model_copy(update={"training": config.training.model_copy(update={"n_steps": steps})})
+    seed = config.seed if seed is None else seed
+    config = config.model_copy(update={"seed": seed, "version": __version__, "command": _command()})
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("loss {task.fields[loss]:.4g}"))
+    done = 0
+    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task(preset, total=config.training.n_steps, loss=float("nan"))
+
+        def on_step(step: int, loss: float) -> None:
+            nonlocal done
+            done = step
+            bar.update(task, completed=step, loss=loss)
+
+        try:
+            run(config, out, device=device, on_step=on_step)
+        except KeyboardInterrupt:
+            bar.stop()
+            Console(stderr=True).print(f"stopped at step {done}; the last checkpoint stays in {out}", highlight=False)
+            raise typer.Exit(1) from None
+    print(out)
+
+
+def _attach(ckpt: str, seed: int, device: str, w_std: float | None) -> "Scope":
+    from mesascope.analyses import attach
+
+    return attach(ckpt, seed=seed, device=device, w_std=w_std)
+
+
+@contextmanager
+def _progress(total: int, what: str) -> Iterator[Any]:
+    """A bar on stderr, quiet when that is no terminal; yields a function that names the next stage."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task(what, total=total)
+        started = False
+
+        def advance(name: str) -> None:
+            nonlocal started
+            bar.update(task, description=name, advance=1 if started else 0)
+            started = True
+
+        yield advance
+        bar.update(task, completed=total)
+
+
+def _command() -> str:
+    return shlex.join(["mesascope", *sys.argv[1:]])
+
+
+def _escaped(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
+
+
+def _short(value: object) -> str:
+    return json.dumps(value) if isinstance(value, dict) else str(value)
