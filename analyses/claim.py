@@ -53,6 +53,11 @@ class Result:
         raise NotImplementedError
 
     @property
+    def headlines(self) -> tuple[Claim, ...]:
+        """The claims that open a report."""
+        return self.claims[:1]
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """What a reader must know before believing the claims."""
         return ()
@@ -69,6 +74,11 @@ class Result:
         """This result as `report.json` holds it; NaN and infinities become null."""
         claims = [asdict(claim) for claim in self.claims]
         return finite({"claims": claims, "warnings": list(self.warnings), "data": self.data()})
+
+
+def fixed(value: float, digits: int = 3) -> str:
+    """A number with fixed decimals, without the minus sign of a negative zero."""
+    return f"{round(value, digits) + 0.0:.{digits}f}"
 
 
 def finite(value: Any) -> Any:

@@ -115,7 +115,7 @@ class Identification(Result):
             text += f" ({rest})"
         return Claim(
             id=f"identification.{layer.label.replace(' ', '_')}",
-            text=text + ("." if not layer.reason else f"; {layer.reason}."),
+            text=text + (f"; {layer.reason}." if len(layer.alive) > 1 else "."),
             value=best.similarity.value,
             ci=best.similarity.ci,
             null=max(floors),

@@ -105,14 +105,19 @@ class Performance(Result):
         ]
         scale = Claim(
             id="performance.w_std",
-            text=f"With w_std={self.w_std:g} the relative loss from {self.late} points on is {self.gain.value:.2g} above that at the scale which "
-            f"suits the model best (w_std≈{self.best_w_std:.2g}).",
+            text=f"With w_std={self.w_std:g} the relative loss from {self.late} points on is {self.gain.value:.2g} above "
+            f"that at the scale which suits the model best (w_std≈{self.best_w_std:.2g}).",
             value=self.gain.value,
             ci=self.gain.ci,
             null=0.0,
             verdict="fits the model" if self.fits_stated_scale else "not the scale trained on",
         )
         return (*found, scale)
+
+    @property
+    def headlines(self) -> tuple[Claim, ...]:
+        """Every claim: the rest of a report stands on them."""
+        return self.claims
 
     def figures(self) -> tuple[Figure, ...]:
         """Error by prefix length, and loss by scale of w."""
@@ -135,9 +140,9 @@ class Performance(Result):
             Figure(
                 "performance-points",
                 "Error by prefix length",
-                f"Mean squared error on {self.n_prompts:,} prompts of each kind, relative to predicting zero. A learner "
-                "that solves noiseless linear regression falls with least squares, which is exact once it has seen as "
-                "many points as dimensions (its curve then leaves the plot).",
+                f"Mean squared error on {self.n_prompts:,} prompts of each kind, relative to predicting zero. A "
+                "learner that solves noiseless linear regression falls with least squares, which is exact once it has "
+                "seen as many points as dimensions (its curve then leaves the plot).",
                 by_point,
             ),
             Figure(
@@ -194,9 +199,7 @@ def _measure(scope: Scope, n_prompts: int) -> Performance:
     total = losses.sum(0) / power.sum()
     best = int(total.argmin())
     gain = jackknife_ratio(losses[:, SCALES.index(1.0)] - losses[:, best], power)
-    return Performance(
-        components, points, late, scope.task.w_std, tuple(total.tolist()), gain, n_prompts
-    )
+    return Performance(components, points, late, scope.task.w_std, tuple(total.tolist()), gain, n_prompts)
 
 
 def _component(scope: Scope, name: str, task: Task, late: int, n_prompts: int) -> ComponentPerformance:
@@ -204,7 +207,7 @@ def _component(scope: Scope, name: str, task: Task, late: int, n_prompts: int) -
     power = scope.at_read_points(block_sums(prompts.ys.square(), N_BLOCKS))
     model = _squared_errors(scope, prompts)
     exact = block_sums(scope.at_read_points(LeastSquares().predict(prompts) - prompts.ys).square(), N_BLOCKS)
-    twin = scope.untrained and _squared_errors(scope.untrained, prompts)
+    twin = None if scope.untrained is None else _squared_errors(scope.untrained, prompts)
     by_point = power.sum(0)
 
     def excess(errors: Tensor) -> Estimate:
@@ -231,8 +234,7 @@ def _losses_by_scale(
     """Late squared errors with w scaled by each of `SCALES`, divided by the scale's square, and late Σy²; by block."""
     prompts = scope.prompts(n_prompts, "scale")
     losses = [
-        _squared_errors(scope, Prompts(prompts.xs, scale * prompts.ys))[:, late:].sum(1) / scale**2
-        for scale in SCALES
+        _squared_errors(scope, Prompts(prompts.xs, scale * prompts.ys))[:, late:].sum(1) / scale**2 for scale in SCALES
     ]
     power = scope.at_read_points(block_sums(prompts.ys.square(), N_BLOCKS))
     return torch.stack(losses, dim=1), power[:, late:].sum(1)

@@ -1,8 +1,10 @@
 """The report's plots, in one style that reads in light, dark, print and by colour-blind eyes."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
+from plotly.colors import sample_colorscale
 
 from mesascope.probes import Estimate
 
@@ -19,10 +21,11 @@ def styled(figure: go.Figure, x_title: str, y_title: str, height: int = 420) -> 
     figure.update_layout(
         template="none",
         height=height,
-        margin={"l": 70, "r": 20, "t": 20, "b": 60},
+        margin={"l": 70, "r": 45, "t": 20, "b": 60},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         font={"family": "system-ui, sans-serif", "size": 13, "color": NEUTRAL},
+        modebar={"orientation": "v", "bgcolor": "rgba(0,0,0,0)", "color": NEUTRAL},
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
         xaxis={"title": x_title, "gridcolor": "rgba(128,128,128,.25)", "zeroline": False},
         yaxis={"title": y_title, "gridcolor": "rgba(128,128,128,.25)", "zeroline": False},
@@ -63,8 +66,6 @@ def layer_lines(
     y_title: str,
 ) -> go.Figure:
     """One line per layer on a sequential colour scale (early pale, late dark), references in neutral dashes."""
-    from plotly.colors import sample_colorscale
-
     figure = go.Figure()
     mode = "lines+markers" if len(x) > 1 else "markers"
     shades = sample_colorscale(SEQUENTIAL, [0.9 - 0.85 * i / max(1, len(layers) - 1) for i in range(len(layers))])
@@ -104,8 +105,6 @@ def lines(
 
 def log_axis(figure: go.Figure, values: Sequence[Sequence[float]]) -> go.Figure:
     """A logarithmic y axis that is not stretched by numbers that are zero but for rounding."""
-    import math
-
     positive = [value for row in values for value in row if value > 0]
     top = math.log10(max(positive)) if positive else 0.0
     bottom = max(math.log10(min(positive)), top - 5) if positive else -1.0

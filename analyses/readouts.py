@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mesascope.analyses.claim import Claim, Figure, Result
+from mesascope.analyses.claim import Claim, Figure, Result, fixed
 from mesascope.analyses.plots import heatmap, layer_lines, with_band
 from mesascope.analyses.scope import BATCH, Scope
 from mesascope.models import HookedRegressor, LeastSquares, MesascopeError, Prompts
@@ -83,8 +83,8 @@ class Readouts(Result):
         return tuple(
             Claim(
                 id=f"readouts.{self.target}.{layer.hook}",
-                text=f"{self.target} is read from {layer.label} with R² = {layer.r2.value:.3f} "
-                f"(shuffled targets {layer.shuffled.value:.3f}, untrained twin {layer.untrained.value:.3f}).",
+                text=f"{self.target} is read from {layer.label} with R² = {fixed(layer.r2.value)} "
+                f"(shuffled targets {fixed(layer.shuffled.value)}, untrained twin {fixed(layer.untrained.value)}).",
                 value=layer.r2.value,
                 ci=layer.r2.ci,
                 null=max(layer.shuffled.value, layer.mismatched.value, layer.untrained.value),
@@ -299,9 +299,7 @@ class _Scores:
     n_prompts: int
 
     def r2(self, hook: str, variant: int) -> Estimate:
-        return jackknife_ratio(
-            -self.errors[hook][..., variant].sum(1), self.totals[..., variant].sum(1), offset=1.0
-        )
+        return jackknife_ratio(-self.errors[hook][..., variant].sum(1), self.totals[..., variant].sum(1), offset=1.0)
 
     def r2_by_point(self, hook: str) -> tuple[float, ...]:
         return tuple((1 - self.errors[hook][..., 0].sum(0) / self.totals[..., 0].sum(0)).tolist())

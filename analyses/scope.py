@@ -119,9 +119,7 @@ class Scope:
 
     def batches(self, n_prompts: int, stream: str, size: int = BATCH) -> Iterator[Prompts]:
         """The first `n_prompts` of a stream in batches."""
-        return (
-            self.prompts(min(size, n_prompts - start), stream, start) for start in range(0, n_prompts, size)
-        )
+        return (self.prompts(min(size, n_prompts - start), stream, start) for start in range(0, n_prompts, size))
 
     @torch.no_grad()
     def predict(self, prompts: Prompts) -> Float[Tensor, "batch n_read"]:

@@ -145,7 +145,7 @@ class LinearAttention(Attention):
     """
 
     def fused(self, q: Heads, k: Heads, v: Heads) -> Heads:
-        """q (kᵀ v), linear in the number of tokens when there is no causal mask."""
+        """Q (kᵀ v), linear in the number of tokens when there is no causal mask."""
         if self.causal:
             return torch.einsum("bhqk,bkhd->bqhd", self.scores(q, k), v)
         n_keys = k.shape[1] if self.query_is_key else k.shape[1] - 1

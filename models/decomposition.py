@@ -35,16 +35,12 @@ class Decomposition:
         """ŷ_t = Σ_i a_i c_i m_i."""
         return (self.queries * self.moments * multiplier).sum(-1)
 
-    def weights(
-        self, multiplier: Float[Tensor, "batch n_points n_dims"]
-    ) -> Float[Tensor, "batch n_points n_dims"]:
+    def weights(self, multiplier: Float[Tensor, "batch n_points n_dims"]) -> Float[Tensor, "batch n_points n_dims"]:
         """w_t = U (m ∘ c)."""
         return torch.einsum("bnij,bnj->bni", self.basis, multiplier * self.moments)
 
 
-def decompose(
-    xs: Float[Tensor, "batch n_points n_dims"], ys: Float[Tensor, "batch n_points"]
-) -> Decomposition:
+def decompose(xs: Float[Tensor, "batch n_points n_dims"], ys: Float[Tensor, "batch n_points"]) -> Decomposition:
     """Decompose every prefix of every prompt; O(batch · n_points · n_dims³).
 
     Prefixes whose length is near n_dims go through an SVD of X_t: there cond(S) = cond(X)² costs least squares half
@@ -66,9 +62,7 @@ def decompose(
         left, singular, right = _batched(lambda x: torch.linalg.svd(x, full_matrices=n_points < n_dims), prefixes)
         eigenvalues[:, near], basis[:, near], moments[:, near] = _from_svd(left, singular, right, ys)
     zero = eigenvalues == 0
-    return Decomposition(
-        eigenvalues, basis, moments.masked_fill(zero, 0.0), torch.einsum("btij,bti->btj", basis, xs)
-    )
+    return Decomposition(eigenvalues, basis, moments.masked_fill(zero, 0.0), torch.einsum("btij,bti->btj", basis, xs))
 
 
 def _margin(n_dims: int) -> int:

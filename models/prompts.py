@@ -47,7 +47,7 @@ class Prompts:
         """Move or cast all tensors, with the arguments of `Tensor.to`."""
 
         def moved(tensor: Tensor) -> Tensor:
-            return tensor.to(*args, **kwargs)  # type: ignore[call-overload,no-any-return]
+            return tensor.to(*args, **kwargs)  # type: ignore[call-overload]
 
         return replace(self, xs=moved(self.xs), ys=moved(self.ys), w=None if self.w is None else moved(self.w))
 

@@ -1,6 +1,6 @@
 """One transformer class for every in-context regressor, hooked with TransformerLens' names."""
 
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformer_lens import ActivationCache, FactoredMatrix, HookedRootModule
 from transformer_lens.hook_points import HookPoint
 
-from mesascope.models.attention import ATTENTIONS
+from mesascope.models.attention import ATTENTIONS, Attention
 from mesascope.models.config import Config
 from mesascope.models.errors import MesascopeError
 from mesascope.models.hooks import HookNames, resolve_hooks
@@ -131,9 +131,7 @@ class HookedRegressor(HookedRootModule):
         super().__init__()
         self.cfg, self.seed = cfg, seed
         d_token, n_tokens = cfg.tokens.d_token(cfg.n_dims), cfg.tokens.n_tokens(cfg.n_points)
-        self.embed: nn.Module = (
-            AffineReadIn(d_token, cfg.d_model, n_tokens) if cfg.read == "affine" else nn.Identity()
-        )
+        self.embed: nn.Module = AffineReadIn(d_token, cfg.d_model, n_tokens) if cfg.read == "affine" else nn.Identity()
         self.blocks = nn.ModuleList(Block(cfg) for _ in range(cfg.n_layers))
         self.ln_final: nn.Module = LayerNorm(cfg.d_model) if cfg.layer_norm else nn.Identity()
         self.unembed: nn.Module = AffineReadOut(cfg.d_model) if cfg.read == "affine" else SlotReadOut()
@@ -213,8 +211,13 @@ class HookedRegressor(HookedRootModule):
         """W_V W_O, `[n_layers, n_heads, d_model, d_model]`, factored."""
         return FactoredMatrix(self._stack("W_V"), self._stack("W_O"))
 
+    @property
+    def attentions(self) -> list[Attention]:
+        """The attention layers."""
+        return [cast(Block, block).attn for block in self.blocks]
+
     def _stack(self, name: str) -> Float[Tensor, "n_layers n_heads rows cols"]:
-        return torch.stack([getattr(block.attn, name) for block in self.blocks])
+        return torch.stack([getattr(attention, name) for attention in self.attentions])
 
     def untrained_twin(self, seed: int) -> "HookedRegressor":
         """The same architecture with fresh random weights."""

@@ -6,4 +6,14 @@ from mesascope.probes.moments import Moments
 from mesascope.probes.readout import LinearReadout, choose_alpha
 from mesascope.probes.similarity import similarity_of_errors
 
-__all__ = ["Captured", "Estimate", "LinearReadout", "Moments", "block_sums", "capture", "choose_alpha", "jackknife_ratio", "similarity_of_errors"]
+__all__ = [
+    "Captured",
+    "Estimate",
+    "LinearReadout",
+    "Moments",
+    "block_sums",
+    "capture",
+    "choose_alpha",
+    "jackknife_ratio",
+    "similarity_of_errors",
+]

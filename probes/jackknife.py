@@ -28,7 +28,7 @@ class Estimate:
 def jackknife_ratio(
     numerator: Float[Tensor, " n_blocks"], denominator: Float[Tensor, " n_blocks"], offset: float = 0.0
 ) -> Estimate:
-    """offset + Σnumerator/Σdenominator over blocks of prompts, with its delete-a-block jackknife interval.
+    """Offset + Σnumerator/Σdenominator over blocks of prompts, with its delete-a-block jackknife interval.
 
     Blocks are of whole prompts, so the interval is clustered by prompt. R² is 1 + (−SSE)/SST.
 

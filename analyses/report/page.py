@@ -18,15 +18,20 @@ def render(content: dict[str, Any], results: dict[str, Result]) -> str:
     environment.filters |= {"number": number, "interval": interval, "embed": embed}
     template = environment.from_string((files("mesascope.analyses.report") / "page.html.j2").read_text("utf-8"))
     sections = [
-        {"result": result, "claims": content["analyses"][name]["claims"], "figures": result.figures()}
+        {
+            "result": result,
+            "claims": content["analyses"][name]["claims"],
+            "headlines": content["analyses"][name]["claims"][: len(result.headlines)],
+            "figures": result.figures(),
+        }
         for name, result in results.items()
     ]
     return template.render(content=content, sections=sections, plotly=Markup(get_plotlyjs()))
 
 
 def number(value: float | None) -> str:
-    """A number with three significant digits and a real minus sign, or a dash."""
-    return "–" if value is None else f"{value:.3g}".replace("-", "\u2212")
+    """A number with four significant digits and a real minus sign, or a dash."""
+    return "–" if value is None else f"{value:.4g}".replace("-", "\u2212")
 
 
 def interval(ci: list[float] | None) -> str:

@@ -87,7 +87,9 @@ class GargFormat(Format):
         except (KeyError, TypeError) as error:
             raise MesascopeError(f"{folder / 'config.yaml'} lacks {error}; expected Garg et al.'s config") from error
         except ValidationError as error:
-            raise MesascopeError(f"{folder / 'config.yaml'} does not describe a model ({error.errors()[0]['msg']})") from error
+            raise MesascopeError(
+                f"{folder / 'config.yaml'} does not describe a model ({error.errors()[0]['msg']})"
+            ) from error
         model = HookedRegressor(cfg)
         load_weights(model, weights, path)
         return Checkpoint(model, task, str(folder), self.name, seed=None, w_std_known=False)

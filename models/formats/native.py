@@ -34,12 +34,21 @@ class NativeFormat(Format):
         try:
             weights = from_bytes(path.read_bytes())
         except FileNotFoundError as error:
-            raise MesascopeError(f"{folder} has a config.json but no model.safetensors; copy the whole folder") from error
+            raise MesascopeError(
+                f"{folder} has a config.json but no model.safetensors; copy the whole folder"
+            ) from error
         except (SafetensorError, OSError) as error:
             raise MesascopeError(f"{path} is truncated or no safetensors file ({error}); copy it again") from error
         model = HookedRegressor(config.model, config.seed)
         load_weights(model, weights, path)
         task = config.task if w_std is None else config.task.model_copy(update={"w_std": w_std})
         return Checkpoint(
-            model, task, str(folder), self.name, config.seed, w_std_known=w_std is None, about=config.about, command=config.command
+            model,
+            task,
+            str(folder),
+            self.name,
+            config.seed,
+            w_std_known=w_std is None,
+            about=config.about,
+            command=config.command,
         )

@@ -41,7 +41,13 @@ def load(source: str | Path, w_std: float | None = None) -> Checkpoint:
     seed = int(twin["seed"] or 0)
     model = trained.model.untrained_twin(seed).eval()
     return Checkpoint(
-        model, trained.task, str(source), trained.format, seed, trained.w_std_known, f"Untrained twin of {twin['name']}."
+        model,
+        trained.task,
+        str(source),
+        trained.format,
+        seed,
+        trained.w_std_known,
+        f"Untrained twin of {twin['name']}.",
     )
 
 
@@ -56,7 +62,9 @@ def _load_trained(source: str, w_std: float | None) -> Checkpoint:
     folder = Path(source)
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "does not exist"
-        raise MesascopeError(f"{source} {what}; expected a run folder or zoo:NAME{nearest(source, [f'zoo:{n}' for n in zoo_names()])}")
+        raise MesascopeError(
+            f"{source} {what}; expected a run folder or zoo:NAME{nearest(source, [f'zoo:{n}' for n in zoo_names()])}"
+        )
     for format in FORMATS:
         if (folder / format.marker).exists():
             return format.load(folder, w_std)

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -33,6 +34,7 @@ class Learner(ABC):
         return f"<{type(self).__name__} {self.label}>"
 
 
+@dataclass(frozen=True, repr=False)
 class FilterLearner(Learner):
     """A learner whose weights are m(S_t) b_t for some function m, applied to the eigenvalues of S_t.
 

@@ -30,7 +30,6 @@ class GradientDescent(FilterLearner):
     """
 
     family: ClassVar[str] = "GD"
-    n_steps: int
     eta: float
     loss: Literal["mean", "sum"] = "mean"
 

@@ -1,7 +1,7 @@
 """Ordinary least squares and ridge regression."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from jaxtyping import Float
@@ -15,7 +15,7 @@ class LeastSquares(FilterLearner):
     """w = S⁺ b, the minimum-norm solution while the points do not determine w; g(λ) = 1 for λ > 0."""
 
     family: ClassVar[str] = "least squares"
-    n_steps: ClassVar[int] = 0
+    n_steps: int = field(default=0, init=False)
 
     @property
     def label(self) -> str:
@@ -39,7 +39,7 @@ class Ridge(FilterLearner):
     """
 
     family: ClassVar[str] = "ridge"
-    n_steps: ClassVar[int] = 0
+    n_steps: int = field(default=0, init=False)
     penalty: float
 
     def __post_init__(self) -> None:

@@ -16,7 +16,7 @@ ALPHAS: dict[str, Callable[[Tensor], Tensor]] = {
     "twice_frobenius": lambda eigenvalues: 2 / (eigenvalues**4).sum(-1, keepdim=True).sqrt(),
     "twice_spectral": lambda eigenvalues: 2 / (eigenvalues**2).amax(-1, keepdim=True),
 }
-"""Three starts are in circulation: 1/‖SSᵀ‖_F (current code), 2/‖SSᵀ‖_F (the published figures), 2/‖SSᵀ‖₂ (the paper)."""
+"""The starts in circulation: 1/‖SSᵀ‖_F (current code), 2/‖SSᵀ‖_F (published figures), 2/‖SSᵀ‖₂ (the paper)."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -33,7 +33,6 @@ class Newton(FilterLearner):
     """
 
     family: ClassVar[str] = "Newton"
-    n_steps: int
     alpha: str = "frobenius"
 
     def __post_init__(self) -> None:

@@ -79,5 +79,7 @@ def describe_inputs(inputs: Inputs) -> str:
 
 
 def _arguments(fields: dict[str, object]) -> str:
-    values = ", ".join(f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}" for name, value in fields.items())
+    values = ", ".join(
+        f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}" for name, value in fields.items()
+    )
     return f"({values})" if values else ""

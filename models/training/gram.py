@@ -142,10 +142,10 @@ def write_products(
     The hooked model sums over the context where the small form averages, so 1/n_context goes into W_V W_O; its maps
     act on rows, hence the transposes: W_Q W_Kᵀ = W_KQᵀ and W_V W_O = W_PVᵀ/n_context.
     """
-    for block, PV, KQ in zip(model.blocks, W_PV, W_KQ, strict=True):
+    for attention, PV, KQ in zip(model.attentions, W_PV, W_KQ, strict=True):
         for product, left, right in [
-            (KQ.T, block.attn.W_Q[0], block.attn.W_K[0].T),
-            (PV.T / n_context, block.attn.W_V[0], block.attn.W_O[0]),
+            (KQ.T, attention.W_Q[0], attention.W_K[0].T),
+            (PV.T / n_context, attention.W_V[0], attention.W_O[0]),
         ]:
             U, S, Vh = torch.linalg.svd(product.double())
             left.copy_(U * S.sqrt())

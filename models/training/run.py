@@ -90,4 +90,3 @@ def train(
             folder.checkpoint(step, model)
         on_step(step, loss)
     return model.eval()
-

@@ -26,12 +26,16 @@ app = typer.Typer(
 )
 
 Ckpt = Annotated[
-    str, typer.Argument(metavar="CKPT", help="A run folder (mesascope's or Garg et al.'s) or zoo:NAME; …@untrained for its twin.")
+    str,
+    typer.Argument(
+        metavar="CKPT", help="A run folder (mesascope's or Garg et al.'s) or zoo:NAME; …@untrained for its twin."
+    ),
 ]
 Seed = Annotated[int, typer.Option(help="Seed of every prompt and resample.")]
 Device = Annotated[str, typer.Option(help="Where to run the model: cpu, cuda, cuda:1, …")]
 WStd = Annotated[
-    float | None, typer.Option(help="Scale of w, for checkpoints that do not record it.", show_default="the checkpoint's, or 1")
+    float | None,
+    typer.Option(help="Scale of w, for checkpoints that do not record it.", show_default="the checkpoint's, or 1"),
 ]
 Prompts = Annotated[int, typer.Option(min=40, help="Prompts to fit readouts on.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
@@ -94,7 +98,9 @@ def probe(
     if as_json:
         print(json.dumps(result.to_json(), indent=1))
         return
-    table = Table("layer", "R²", "95% interval", "shuffled", "another w", "untrained", "verdict", title=f"{target} in {ckpt}")
+    table = Table(
+        "layer", "R²", "95% interval", "shuffled", "another w", "untrained", "verdict", title=f"{target} in {ckpt}"
+    )
     for layer in result.layers:
         nulls = (f"{null.value:.3f}" for null in (layer.shuffled, layer.mismatched, layer.untrained))
         table.add_row(
@@ -114,13 +120,21 @@ def inspect(ckpt: Ckpt, seed: Seed = 0, device: Device = "cpu", w_std: WStd = No
     hooks = list(scope.hooked.hook_dict)
     task = scope.task.model_dump(mode="json")
     if as_json:
-        content = {"checkpoint": ckpt, "model": model, "task": task, "hooks": hooks, "performance": performance.to_json()}
+        content = {
+            "checkpoint": ckpt,
+            "model": model,
+            "task": task,
+            "hooks": hooks,
+            "performance": performance.to_json(),
+        }
         print(json.dumps(content, indent=1))
         return
     console = Console(highlight=False)
     console.print(f"[bold]{_escaped(ckpt)}[/]  {_escaped(str(model.get('about', '')))}")
     for title, fields in [("model", model["config"] | {"n_parameters": model["n_parameters"]}), ("task", task)]:
-        console.print(f"\n[bold]{title}[/]  " + _escaped(", ".join(f"{key}={_short(value)}" for key, value in fields.items())))
+        console.print(
+            f"\n[bold]{title}[/]  " + _escaped(", ".join(f"{key}={_short(value)}" for key, value in fields.items()))
+        )
     known = "" if model["w_std_known"] else "  (w_std is not recorded in this checkpoint: state it with --w-std)"
     console.print(f"\n[bold]loss[/]{known}")
     for claim in performance.claims:
@@ -160,9 +174,13 @@ def zoo(as_json: AsJson = False) -> None:
     Console().print(table)
 
 
-@app.command(epilog="Examples: [bold]mesascope train lsa-2 --out runs/lsa-2 --seed 3[/], [bold]mesascope train my.yaml --out runs/mine[/]")
+@app.command(
+    epilog="Examples: [bold]mesascope train lsa-2 --out runs/lsa-2[/], [bold]mesascope train my.yaml --out runs/mine[/]"
+)
 def train(
-    preset: Annotated[str, typer.Argument(metavar="PRESET|FILE.yaml", help="A bundled preset, or a file of the same form.")],
+    preset: Annotated[
+        str, typer.Argument(metavar="PRESET|FILE.yaml", help="A bundled preset, or a file of the same form.")
+    ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="The run folder; it must not hold a run yet.")],
     seed: Annotated[int | None, typer.Option(help="Seed of weights and data.", show_default="the preset's")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Number of steps.", show_default="the preset's")] = None,
@@ -178,7 +196,12 @@ def train(
         config = config.model_copy(update={"training": config.training.model_copy(update={"n_steps": steps})})
     seed = config.seed if seed is None else seed
     config = config.model_copy(update={"seed": seed, "version": __version__, "command": _command()})
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("loss {task.fields[loss]:.4g}"))
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("loss {task.fields[loss]:.4g}"),
+    )
     done = 0
     with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task(preset, total=config.training.n_steps, loss=float("nan"))
@@ -206,7 +229,13 @@ def _attach(ckpt: str, seed: int, device: str, w_std: float | None) -> "Scope":
 @contextmanager
 def _progress(total: int, what: str) -> Iterator[Any]:
     """A bar on stderr, quiet when that is no terminal; yields a function that names the next stage."""
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task(what, total=total)
         started = False
