@@ -5,18 +5,15 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 from transformer_lens.utilities.statistics import bootstrap_ci
 
 from mesascope.analyses.claim import Claim, Figure, Result
-from mesascope.analyses.layers import predict_layers
 from mesascope.analyses.plots import heatmap, lines, with_band
 from mesascope.analyses.scope import Scope
-from mesascope.models import FilterLearner, MesascopeError
-from mesascope.models.learners.battery import battery, rivals
+from mesascope.analyses.trial import N_BLOCKS, Trial, confusion
+from mesascope.models import FilterLearner, MesascopeError, Newton
 from mesascope.models.streams import generator
-from mesascope.probes import Estimate, block_sums, jackknife_ratio, similarity_of_errors
+from mesascope.probes import Estimate
 
 MIN_SKILL = 0.05
 """R² below which a layer predicts too little to be compared: every learner's first small step looks like it."""
@@ -24,10 +21,9 @@ MIN_SIMILARITY = 0.9
 """Similarity below which a layer is none of the listed."""
 WIN = 0.95
 """Share of bootstraps in which a family must lead to exclude another."""
-N_BLOCKS = 20
 N_BOOTSTRAPS = 2000
-MIN_UNIT = 20
-"""Errors in one unit of similarity where a model reads too few points for a cosine over one prompt's."""
+MIN_POINTS, MIN_UNIT = 5, 20
+"""A model that reads fewer points than the first gets units of several prompts with at least the second's errors."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +38,10 @@ class Match:
     """The zero predictor's similarity to the same learner: the floor."""
     untrained: float | None
     """The untrained twin's, at the same place."""
-    leads: float
-    """Share of bootstraps in which this family is more similar than every other."""
+    likeness: float
+    """Similarity of this learner to the layer's best match, which the layer's own score must exceed."""
+    beaten: float
+    """Share of bootstraps over prompts in which the best match is more similar."""
 
 
 @dataclass(frozen=True)
@@ -158,8 +156,8 @@ class Identification(Result):
             "identification-ceiling",
             "Ceiling: the learners themselves, through the same pipeline",
             "Each upper row takes an exact learner, the family's best match of the output, as if it were the model. "
-            "Off the diagonal stands how well the wrong family imitates it. The lowest row is the model. A name is "
-            "given only where the model scores higher with a family than every exact other learner does.",
+            "Off the diagonal stands how well the best of the wrong family imitates it. The lowest row is the model: "
+            "where it is no closer to a family than the others are to each other, the score cannot name it.",
             heatmap(families, names, rows, "matched with the best of", "similarity", low=0.5, text=True),
         )
 
@@ -225,7 +223,8 @@ class Identification(Result):
                             "similarity": {"value": match.similarity.value, "ci": list(match.similarity.ci)},
                             "zero": match.zero,
                             "untrained": match.untrained,
-                            "leads": match.leads,
+                            "likeness": match.likeness,
+                            "beaten": match.beaten,
                         }
                         for match in layer.matches
                     ],
@@ -240,7 +239,7 @@ def identify(
     scope: Scope,
     seed: int | None = None,
     n_prompts: int = 2_000,
-    n_tune: int = 500,
+    n_tune: int = 1_000,
     n_fit: int = 20_000,
     empty_prefix: bool = False,
 ) -> Identification:
@@ -248,8 +247,8 @@ def identify(
 
     A family's scalars (steps, step size, penalty) are chosen for each layer on prompts that are not scored. A name is
     given only if the layer predicts something its untrained twin does not, errs more like the family than the zero
-    predictor and the twin do, leads in 95% of bootstraps over prompts, and scores higher than every *exact* other
-    learner would with that family. This score alone rarely meets the last: that is its finding.
+    predictor and the twin do, and every other family is excluded (see `judge`). This score alone rarely excludes them
+    on a trained model, because learners are so alike each other: that is then the finding.
 
     Args:
         scope: Where to look; a bare predictor is judged by its output alone.
@@ -274,118 +273,60 @@ def _identify(scope: Scope, n_prompts: int, n_tune: int, n_fit: int, empty_prefi
         raise MesascopeError(
             f"{scope.source} reads no point after the first of n_points={scope.task.n_points}; use longer prompts"
         )
-    unit = 1 if len(points) >= 5 else -(-MIN_UNIT // len(points))
+    unit = 1 if len(points) >= MIN_POINTS else -(-MIN_UNIT // len(points))
+    n_prompts, n_tune = n_prompts - n_prompts % unit, n_tune - n_tune % unit
     if min(n_prompts, n_tune) < 2 * N_BLOCKS * unit:
         raise MesascopeError(
             f"n_prompts={n_prompts}, n_tune={n_tune}: this model needs at least {2 * N_BLOCKS * unit} of each"
         )
-    tune = _Comparison(scope, n_tune - n_tune % unit, "tune", n_fit, points, unit)
-    score = _Comparison(scope, n_prompts - n_prompts % unit, "identify", n_fit, points, unit)
-    twin = None
-    if scope.untrained is not None:
-        twin = _Comparison(scope.untrained, n_prompts - n_prompts % unit, "identify", n_fit, points, unit)
-    tuned = tune.similarities(tune.preds)
+    tune = Trial(scope, n_tune, "tune", n_fit, points, unit)
+    score = Trial(scope, n_prompts, "identify", n_fit, points, unit)
+    untrained = scope.untrained
+    twin = None if untrained is None else Trial(untrained, n_prompts, "identify", n_fit, points, unit)
     layers = tuple(
-        _match(index, tuned[index], tune, score, twin, generator(scope.seed, "bootstrap", index))
+        _match(index, tune, score, twin, generator(scope.seed, "bootstrap", index))
         for index in range(len(score.labels))
     )
-    newton = [i for i, learner in enumerate(tune.learners) if learner.family == "Newton"]
-    heat = tuple(tuple(row) for row in tuned[:, newton].tolist())
-    return Identification(layers, heat, score.n_prompts, tune.n_prompts, unit, empty_prefix, scope.seed)
+    heat = []
+    for preds in tune.preds:
+        similarities = tune.grid_similarities(preds)
+        heat.append(tuple(value for learner, value in similarities.items() if learner.family == Newton.family))
+    return Identification(layers, tuple(heat), n_prompts, n_tune, unit, empty_prefix, scope.seed)
 
 
-class _Comparison:
-    """Layers and learners on the same prompts, cut to the points that count and grouped into units."""
-
-    def __init__(self, scope: Scope, n_prompts: int, stream: str, n_fit: int, points: list[int], unit: int):
-        layers = predict_layers(scope, n_prompts, stream, n_fit)
-        self.n_prompts, self.labels = n_prompts, layers.labels
-        self.learners, predictions = battery(layers.prompts, rivals(scope.task))
-        read = scope.model.read_points(scope.task.n_points)
-        kept = [read.index(point) for point in points]
-
-        def as_units(values: Tensor) -> Tensor:
-            return values.double().unflatten(-2, (-1, unit)).flatten(-2)
-
-        self.ys = as_units(layers.prompts.ys[:, points])
-        self.preds = as_units(layers.preds[..., kept])
-        self.rivals = as_units(predictions[..., points])
-
-    def similarities(self, preds: Float[Tensor, "n_labels units errors"]) -> Float[Tensor, "n_labels n_learners"]:
-        """Mean similarity of each row of predictions to every learner."""
-        return torch.stack([similarity_of_errors(row, self.rivals, self.ys).mean(-1) for row in preds])
-
-    def skill(self, index: int) -> Estimate:
-        """R² of a layer's predictions."""
-        errors = block_sums((self.preds[index] - self.ys).square().sum(-1), N_BLOCKS)
-        return jackknife_ratio(-errors, block_sums(self.ys.square().sum(-1), N_BLOCKS), offset=1.0)
-
-    def best_of_families(self, similarities: Float[Tensor, " n_learners"]) -> dict[str, int]:
-        """The most similar member of each family."""
-        best: dict[str, int] = {}
-        for index in similarities.argsort(descending=True).tolist():
-            best.setdefault(self.learners[index].family, index)
-        return best
-
-
-def _match(
-    index: int,
-    tuned: Float[Tensor, " n_learners"],
-    tune: _Comparison,
-    score: _Comparison,
-    twin: _Comparison | None,
-    rng: torch.Generator,
-) -> LayerMatch:
-    chosen = tune.best_of_families(tuned)
-    picks = list(chosen.values())
-    scores = similarity_of_errors(score.preds[index], score.rivals[picks], score.ys)  # [family, unit]
-    zero = similarity_of_errors(torch.zeros_like(score.ys), score.rivals[picks], score.ys).mean(-1).tolist()
-    untrained = None if twin is None else similarity_of_errors(twin.preds[index], score.rivals[picks], score.ys)
+def _match(index: int, tune: Trial, score: Trial, twin: Trial | None, rng: torch.Generator) -> LayerMatch:
+    learners = list(tune.choose(tune.preds[index]).values())
+    scores = torch.stack([score.similarity(score.preds[index], learner) for learner in learners])  # [family, unit]
+    order = scores.mean(-1).argsort(descending=True).tolist()
+    learners, scores = [learners[i] for i in order], scores[order]
+    low, high = bootstrap_ci(scores, generator=rng)
     draws = torch.randint(scores.shape[1], (N_BOOTSTRAPS, scores.shape[1]), generator=rng).to(scores.device)
     resampled = torch.stack([row[draws].mean(-1) for row in scores])  # [family, bootstrap]
-    low, high = bootstrap_ci(scores, generator=rng)
-    order = scores.mean(-1).argsort(descending=True).tolist()
-
-    def match(i: int) -> Match:
-        others = [j for j in range(len(picks)) if j != i]
-        return Match(
-            family=score.learners[picks[i]].family,
-            learner=score.learners[picks[i]],
+    matches = tuple(
+        Match(
+            family=learner.family,
+            learner=learner,
             similarity=Estimate(scores[i].mean().item(), low[i].item(), high[i].item()),
-            zero=zero[i],
-            untrained=None if untrained is None else untrained[i].mean().item(),
-            leads=(resampled[i] > resampled[others].amax(0)).double().mean().item(),
+            zero=score.similarity(torch.zeros_like(score.ys), learner).mean().item(),
+            untrained=None if twin is None else score.similarity(twin.preds[index], learner).mean().item(),
+            likeness=score.similarity(score.predictions(learners[0]), learner).mean().item(),
+            beaten=(resampled[0] > resampled[i]).double().mean().item(),
         )
-
-    matches = tuple(match(i) for i in order)
-    ceiling = _ceiling([picks[i] for i in order], tune, score)
-    beaten = {
-        score.learners[picks[i]].family: (resampled[order[0]] > resampled[i]).double().mean().item() for i in order
-    }
+        for i, learner in enumerate(learners)
+    )
     skill, untrained_skill = score.skill(index), None if twin is None else twin.skill(index)
-    alive, reason = _verdict(matches, ceiling, beaten, skill, untrained_skill)
-    return LayerMatch(score.labels[index], skill, untrained_skill, matches, ceiling, alive, reason)
+    alive, reason = judge(matches, skill, untrained_skill)
+    return LayerMatch(
+        score.labels[index], skill, untrained_skill, matches, confusion(learners, tune, score), alive, reason
+    )
 
 
-def _ceiling(picks: list[int], tune: _Comparison, score: _Comparison) -> tuple[tuple[float, ...], ...]:
-    """The confusion matrix: each pick, planted as if it were the model, matched and scored like one."""
-    families = [score.learners[pick].family for pick in picks]
-    rows = []
-    for pick, similarities in zip(picks, tune.similarities(tune.rivals[picks]), strict=True):
-        best = tune.best_of_families(similarities)
-        members = score.rivals[[best[family] for family in families]]
-        rows.append(tuple(similarity_of_errors(score.rivals[pick], members, score.ys).mean(-1).tolist()))
-    return tuple(rows)
+def judge(matches: Sequence[Match], skill: Estimate, untrained_skill: Estimate | None) -> tuple[tuple[str, ...], str]:
+    """The families that a layer's scores do not exclude, and why there is not exactly one.
 
-
-def _verdict(
-    matches: tuple[Match, ...],
-    ceiling: tuple[tuple[float, ...], ...],
-    beaten: dict[str, float],
-    skill: Estimate,
-    untrained_skill: Estimate | None,
-) -> tuple[tuple[str, ...], str]:
-    """The families that are not excluded, and why there is not exactly one."""
+    A family other than the best is excluded if it is beaten in 95% of bootstraps *and* its match is less like the
+    best match than the layer is: what the layer leaves unexplained must be smaller than the difference it is to decide.
+    """
     best = matches[0]
     if skill.low <= max(MIN_SKILL, 0.0 if untrained_skill is None else untrained_skill.high):
         return (), "no algorithm (predicts too little)"
@@ -393,9 +334,5 @@ def _verdict(
         return (), "no algorithm (no closer than its floor)"
     if best.similarity.high < MIN_SIMILARITY:
         return (), "none of the listed"
-    alive = [best.family]
-    for row, match in enumerate(matches[1:], start=1):
-        imitated = ceiling[row][0]  # what an exact `match` would score with the best family
-        if beaten[match.family] < WIN or imitated >= best.similarity.low:
-            alive.append(match.family)
-    return tuple(alive), "" if len(alive) == 1 else "exact learners of other families would score as high with it"
+    rest = [match.family for match in matches[1:] if match.beaten < WIN or match.likeness >= best.similarity.low]
+    return (best.family, *rest), f"not told apart from {' or '.join(rest)}" if rest else ""

@@ -67,6 +67,10 @@ class Performance(Result):
     n_prompts: int
 
     @property
+    def _late_points(self) -> str:
+        return f"after {self.late} points" if self.late == self.points[-1] else f"from {self.late} points on"
+
+    @property
     def best_w_std(self) -> float:
         """The scale of w at which the model's relative loss is least."""
         return self.w_std * SCALES[min(range(len(SCALES)), key=self.relative_loss.__getitem__)]
@@ -95,7 +99,7 @@ class Performance(Result):
             Claim(
                 id=f"performance.{part.name}",
                 text=f"On {part.name} inputs the error exceeds that of least squares by {part.excess.value:.2g} of "
-                f"E y² from {self.late} points on.",
+                f"E y² {self._late_points}.",
                 value=part.excess.value,
                 ci=part.excess.ci,
                 null=part.untrained_excess,
@@ -105,8 +109,8 @@ class Performance(Result):
         ]
         scale = Claim(
             id="performance.w_std",
-            text=f"With w_std={self.w_std:g} the relative loss from {self.late} points on is {self.gain.value:.2g} above "
-            f"that at the scale which suits the model best (w_std≈{self.best_w_std:.2g}).",
+            text=f"With w_std={self.w_std:g} the relative loss {self._late_points} is {self.gain.value:.2g} "
+            f"above that at the scale which suits the model best (w_std≈{self.best_w_std:.2g}).",
             value=self.gain.value,
             ci=self.gain.ci,
             null=0.0,

@@ -18,7 +18,7 @@ def listened(point: nn.Module) -> bool:
 
 
 def resolve_hooks(model: HookedRootModule, names: HookNames) -> list[str]:
-    """The hook names that `names` means, in the order of the forward pass.
+    """The hook names that `names` means, in the order of the model's `hook_dict`.
 
     Raises:
         MesascopeError: A pattern matches nothing; the message suggests the nearest name. (TransformerLens would

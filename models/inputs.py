@@ -87,3 +87,23 @@ class Mixture(Config):
 
 Inputs = Annotated[Gaussian | Uniform | Mixture, Field(discriminator="kind")]
 """Any input distribution; `kind` says which in YAML and JSON."""
+
+
+def describe_inputs(inputs: Inputs) -> str:
+    """A short name for an input distribution, such as `gaussian log_uniform(kappa=30)`."""
+    fields = inputs.model_dump()
+    spectrum = fields.pop("spectrum", None)
+    parts = [fields.pop("kind")]
+    if isinstance(inputs, Mixture):
+        return " | ".join(describe_inputs(part) for part in inputs.components)
+    if spectrum is not None:
+        kind = spectrum.pop("kind")
+        parts.append(kind + _arguments(spectrum))
+    return " ".join(parts) + _arguments(fields)
+
+
+def _arguments(fields: dict[str, object]) -> str:
+    values = ", ".join(
+        f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}" for name, value in fields.items()
+    )
+    return f"({values})" if values else ""

@@ -53,10 +53,10 @@ class Moments:
         n = resid.shape[-2]
         n_groups = math.prod(self.products.shape[:-2])
         into = self.products.view(n_groups, width, width)
-        rows = min(n, _CHUNK)
+        rows = max(1, min(n, _CHUNK))
         Z = torch.empty(n_groups, rows, width, dtype=torch.float64, device=self.products.device)
         Z[..., -1] = 1
-        h, t = resid.reshape(n_groups, n, self.d_h), y.reshape(n_groups, n, -1)
+        h, t = resid.reshape(n_groups, n, self.d_h), y.reshape(n_groups, n, y.shape[-1])
         for start in range(0, n, rows):
             stop = min(start + rows, n)
             part = Z[:, : stop - start]

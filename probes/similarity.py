@@ -21,8 +21,10 @@ def similarity_of_errors(
     Source: Fu et al. (2024), definition 2; departure: defined for exact and for diverged predictors.
     """
     a, b = preds_a - ys, preds_b - ys
+    # Below this an error is rounding, and its direction means nothing.
+    rounding = 1e-9 * ys.norm(dim=-1)
     norm_a, norm_b = a.norm(dim=-1), b.norm(dim=-1)
-    product, scale = (a * b).sum(-1), norm_a * norm_b
-    both_exact = (norm_a == 0) & (norm_b == 0)
-    cosine = torch.where(scale > 0, product / scale.where(scale > 0, 1.0), both_exact.to(scale.dtype))
-    return cosine.where(scale.isfinite() & product.isfinite(), 0.0).clamp(-1.0, 1.0)
+    exact_a, exact_b = norm_a <= rounding, norm_b <= rounding
+    cosine = (a * b).sum(-1) / (norm_a * norm_b)
+    cosine = cosine.where(cosine.isfinite(), 0.0).clamp(-1.0, 1.0)
+    return torch.where(exact_a | exact_b, (exact_a & exact_b).to(cosine.dtype), cosine)

@@ -135,7 +135,7 @@ class GargFormat(Format):
             raise MesascopeError(
                 f"task {training['task']!r} is not supported yet; expected linear_regression or noisy_linear_regression"
             )
-        noise = (training.get("task_kwargs") or {}).get("noise_std", 1.0) if "noisy" in training["task"] else 0.0
+        noise = (training.get("task_kwargs") or {}).get("noise_std", 0.0) if "noisy" in training["task"] else 0.0
         return LinearRegression(
             n_dims=config["model"]["n_dims"],
             n_points=training["curriculum"]["points"]["end"],

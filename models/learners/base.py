@@ -41,6 +41,9 @@ class FilterLearner(Learner):
     Subclasses give `multiplier`; predictions, paths and responses follow from one shared decomposition.
     """
 
+    scalar: ClassVar[str | None] = None
+    """Name of the field that may take any positive value, such as a step size."""
+
     n_steps: int
     """The step count that `predict` and `response` use; closed forms have 0."""
 

@@ -1,10 +1,13 @@
 """The rivals among which an identification chooses: every family over a grid of its free scalars."""
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Float
+from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from mesascope.models.learners.base import FilterLearner
@@ -26,7 +29,7 @@ class Sweep:
 
     def members(self) -> Iterator[FilterLearner]:
         """The learner at each step count."""
-        return (replace(self.learner, n_steps=k) if k else self.learner for k in self.steps)
+        return (self.learner if k == self.learner.n_steps else replace(self.learner, n_steps=k) for k in self.steps)
 
 
 def rivals(task: Task) -> tuple[Sweep, ...]:
@@ -54,3 +57,21 @@ def battery(
     """Every member of every sweep with its predictions at every prefix, from one shared decomposition."""
     members = [member for sweep in sweeps for member in sweep.members()]
     return members, torch.cat([sweep.learner.path(prompts, sweep.steps) for sweep in sweeps])
+
+
+def refine(learner: FilterLearner, score: Callable[[FilterLearner], float]) -> FilterLearner:
+    """The learner with its free scalar moved, within a factor of two, to where `score` is highest.
+
+    A grid alone would cost a true learner that lies between its points a percent of similarity.
+    """
+    if learner.scalar is None:
+        return learner
+    name, start = learner.scalar, math.log(getattr(learner, learner.scalar))
+
+    def at(log_value: float) -> FilterLearner:
+        changed: dict[str, Any] = {name: math.exp(log_value)}
+        return replace(learner, **changed)
+
+    bounds = (start - math.log(2), start + math.log(2))
+    found = minimize_scalar(lambda x: -score(at(x)), bounds=bounds, method="bounded", options={"maxiter": 16})
+    return max((learner, at(found.x)), key=score)

@@ -30,6 +30,7 @@ class GradientDescent(FilterLearner):
     """
 
     family: ClassVar[str] = "GD"
+    scalar: ClassVar[str | None] = "eta"
     eta: float
     loss: Literal["mean", "sum"] = "mean"
 

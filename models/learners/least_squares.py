@@ -39,6 +39,7 @@ class Ridge(FilterLearner):
     """
 
     family: ClassVar[str] = "ridge"
+    scalar: ClassVar[str | None] = "penalty"
     n_steps: int = field(default=0, init=False)
     penalty: float
 

@@ -7,7 +7,7 @@ import torch
 from pydantic import Field
 
 from mesascope.models.config import Config
-from mesascope.models.inputs import Gaussian, Inputs, Mixture
+from mesascope.models.inputs import Gaussian, Inputs, Mixture, describe_inputs
 from mesascope.models.prompts import Prompts
 from mesascope.models.streams import BLOCK, generator
 
@@ -63,23 +63,3 @@ class LinearRegression(Config):
         if not isinstance(self.inputs, Mixture):
             return {describe_inputs(self.inputs): self}
         return {describe_inputs(part): self.model_copy(update={"inputs": part}) for part in self.inputs.components}
-
-
-def describe_inputs(inputs: Inputs) -> str:
-    """A short name for an input distribution, such as `gaussian log_uniform(kappa=30)`."""
-    fields = inputs.model_dump()
-    spectrum = fields.pop("spectrum", None)
-    parts = [fields.pop("kind")]
-    if isinstance(inputs, Mixture):
-        return " | ".join(describe_inputs(part) for part in inputs.components)
-    if spectrum is not None:
-        kind = spectrum.pop("kind")
-        parts.append(kind + _arguments(spectrum))
-    return " ".join(parts) + _arguments(fields)
-
-
-def _arguments(fields: dict[str, object]) -> str:
-    values = ", ".join(
-        f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}" for name, value in fields.items()
-    )
-    return f"({values})" if values else ""

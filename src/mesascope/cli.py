@@ -148,27 +148,28 @@ def inspect(ckpt: Ckpt, seed: Seed = 0, device: Device = "cpu", w_std: WStd = No
 def zoo(as_json: AsJson = False) -> None:
     """List the bundled specimens."""
     from mesascope.models.formats import load, zoo_names
+    from mesascope.models.inputs import describe_inputs
 
-    rows = []
-    for name in zoo_names():
-        loaded = load(f"zoo:{name}")
-        cfg = loaded.model.cfg
-        rows.append(
-            {
-                "name": f"zoo:{name}",
-                "layers": cfg.n_layers,
-                "attention": cfg.attention,
-                "d": cfg.n_dims,
-                "points": loaded.task.n_points,
-                "parameters": sum(p.numel() for p in loaded.model.parameters()),
-                "seed": loaded.seed,
-                "about": loaded.about,
-            }
-        )
+    specimens = {f"zoo:{name}": load(f"zoo:{name}") for name in zoo_names()}
+    rows: list[dict[str, Any]] = [
+        {
+            "name": name,
+            "layers": specimen.model.cfg.n_layers,
+            "attention": specimen.model.cfg.attention,
+            "weights": sum(parameter.numel() for parameter in specimen.model.parameters()),
+            "d": specimen.task.n_dims,
+            "points": specimen.task.n_points,
+            "inputs": describe_inputs(specimen.task.inputs),
+            "seed": specimen.seed,
+        }
+        for name, specimen in specimens.items()
+    ]
     if as_json:
-        print(json.dumps(rows, indent=1))
+        print(json.dumps([row | {"about": specimens[row["name"]].about} for row in rows], indent=1))
         return
-    table = Table(*(key for key in rows[0]), title="Bundled specimens; add @untrained for a twin with fresh weights")
+    table = Table(title="Bundled specimens; add @untrained for a twin with fresh weights")
+    for key in rows[0]:
+        table.add_column(key, overflow="fold", no_wrap=key == "name")
     for row in rows:
         table.add_row(*(str(value) for value in row.values()))
     Console().print(table)

@@ -1,0 +1,146 @@
+import pytest
+import torch
+
+from mesascope.models import HookedRegressor, LinearRegression, MesascopeError, RegressorConfig
+
+DECODER = RegressorConfig(n_dims=3, n_points=6, n_layers=2, n_heads=2, d_model=8, d_head=4, d_mlp=16)
+LSA = RegressorConfig.linear_self_attention(n_dims=3, n_points=6, n_layers=2)
+VARIANTS = {
+    "decoder": DECODER,
+    "lsa": LSA,
+    "attention-only": DECODER.model_copy(update={"d_mlp": 0}),
+    "no norm": DECODER.model_copy(update={"layer_norm": False}),
+    "no bias": DECODER.model_copy(update={"bias": False}),
+    "linear causal": DECODER.model_copy(update={"attention": "linear"}),
+    "joint softmax": DECODER.model_copy(update={"layout": "joint", "causal": False, "query_is_key": False}),
+    "lsa with two heads": RegressorConfig.linear_self_attention(3, 6, 2, n_heads=2),
+}
+
+
+def prompts_of(n_points=6, n_prompts=5):
+    return LinearRegression(n_dims=3, n_points=n_points).sample(n_prompts, seed=0)
+
+
+@pytest.fixture(params=VARIANTS.values(), ids=VARIANTS.keys())
+def model(request):
+    return HookedRegressor(request.param, seed=1)
+
+
+def test_there_is_one_prediction_for_each_read_point(model):
+    prompts = prompts_of()
+    preds = model(prompts.xs, prompts.ys)
+    assert preds.shape == (5, len(model.read_points(6)))
+    assert preds.isfinite().all() and preds.std() > 0
+    assert model.read_positions(6) == model.cfg.tokens.read_positions(6)
+
+
+def test_a_prompts_prediction_does_not_depend_on_its_batch(model):
+    prompts = prompts_of()
+    alone = torch.cat([model(part.xs, part.ys) for part in prompts.split(1)])
+    torch.testing.assert_close(alone, model(prompts.xs, prompts.ys))
+
+
+def test_the_last_y_is_never_read(model):
+    prompts = prompts_of()
+    changed = prompts.ys.clone()
+    changed[:, -1] = 1e6
+    assert torch.equal(model(prompts.xs, changed), model(prompts.xs, prompts.ys))
+    changed[:, 0] += 1  # the control: other labels are read
+    assert not torch.allclose(model(prompts.xs, changed), model(prompts.xs, prompts.ys))
+
+
+def test_later_points_do_not_change_earlier_predictions_of_a_causal_model():
+    for cfg in (DECODER, VARIANTS["linear causal"]):
+        model, prompts = HookedRegressor(cfg), prompts_of()
+        xs, ys = prompts.xs.clone(), prompts.ys.clone()
+        xs[:, 4:], ys[:, 3:] = 7.0, -7.0  # y_3 is the first thing that the prediction at point 3 may not see
+        before, after = model(prompts.xs, prompts.ys), model(xs, ys)
+        torch.testing.assert_close(after[:, :4], before[:, :4])
+        assert not torch.allclose(after[:, 4:], before[:, 4:])
+
+
+def test_without_the_causal_mask_later_points_do_change_earlier_predictions():
+    model, prompts = HookedRegressor(DECODER.model_copy(update={"causal": False})), prompts_of()
+    changed = prompts.ys.clone()
+    changed[:, -1] += 3
+    assert not torch.allclose(model(prompts.xs, changed)[:, 0], model(prompts.xs, prompts.ys)[:, 0])
+
+
+def test_linear_self_attention_ignores_the_order_of_context_points():
+    model, prompts = HookedRegressor(LSA), prompts_of()
+    order = torch.tensor([3, 0, 4, 2, 1, 5])
+    shuffled = model(prompts.xs[:, order], prompts.ys[:, order])
+    torch.testing.assert_close(shuffled, model(prompts.xs, prompts.ys))
+
+
+def test_a_prompt_that_is_only_a_query_is_predicted_zero_by_linear_self_attention():
+    prompts = prompts_of(n_points=1)
+    assert (HookedRegressor(LSA)(prompts.xs, prompts.ys) == 0).all()
+
+
+def test_a_decoder_reads_shorter_prompts_as_prefixes():
+    model, prompts = HookedRegressor(DECODER), prompts_of()
+    short = model(prompts.xs[:, :4], prompts.ys[:, :4])
+    torch.testing.assert_close(short, model(prompts.xs, prompts.ys)[:, :4])
+
+
+def test_weights_depend_on_the_seed_alone():
+    first, same, other = (dict(HookedRegressor(DECODER, seed).named_parameters()) for seed in (0, 0, 1))
+    for name, parameter in first.items():
+        assert torch.equal(parameter, same[name])
+        assert torch.equal(parameter, other[name]) == (parameter.ndim < 2)
+
+
+def test_a_layers_weights_do_not_depend_on_how_many_layers_follow():
+    shallow, deep = (HookedRegressor(DECODER.model_copy(update={"n_layers": n})) for n in (1, 3))
+    assert torch.equal(shallow.attentions[0].qkv_weight, deep.attentions[0].qkv_weight)
+
+
+def test_weights_have_the_announced_standard_deviation():
+    cfg = DECODER.model_copy(update={"d_model": 64, "n_heads": 4, "d_head": 16, "d_mlp": 256, "n_layers": 3})
+    model = HookedRegressor(cfg)
+    block = model.blocks[0]
+    expected = {
+        "qkv": (block.attn.qkv_weight, 0.5 / 64**0.5),
+        "out": (block.attn.out_weight, 0.5 / 64**0.5 / 6**0.5),
+        "in": (block.mlp.W_in, 0.5 / 64**0.5),
+        "mlp out": (block.mlp.W_out, 0.5 / 256**0.5 / 6**0.5),
+    }
+    for name, (weight, std) in expected.items():
+        assert weight.std().item() == pytest.approx(std, rel=4 / (2 * weight.numel()) ** 0.5), name
+
+
+def test_the_untrained_twin_has_the_same_architecture_and_dtype_and_other_weights():
+    model = HookedRegressor(DECODER, seed=0).double()
+    twin = model.untrained_twin(seed=3)
+    assert twin.cfg == model.cfg and twin.seed == 3
+    assert next(twin.parameters()).dtype == torch.float64
+    assert not torch.equal(twin.attentions[0].qkv_weight, model.attentions[0].qkv_weight)
+    fresh = HookedRegressor(DECODER, seed=3).double()
+    assert torch.equal(twin.attentions[0].qkv_weight, fresh.attentions[0].qkv_weight)
+
+
+def test_another_dimension_is_refused():
+    prompts = LinearRegression(n_dims=4, n_points=6).sample(2, seed=0)
+    with pytest.raises(MesascopeError, match="n_dims=4 but the model was built for n_dims=3"):
+        HookedRegressor(DECODER)(prompts.xs, prompts.ys)
+
+
+def test_more_points_than_positions_are_refused_where_there_are_positions():
+    prompts = prompts_of(n_points=7)
+    with pytest.raises(MesascopeError, match="n_points=7 but the model has positions for 6"):
+        HookedRegressor(DECODER)(prompts.xs, prompts.ys)
+    assert HookedRegressor(LSA)(prompts.xs, prompts.ys).isfinite().all()
+
+
+@pytest.mark.parametrize("layout, needed", [("joint", 4), ("interleaved", 3)])
+def test_slots_need_the_width_of_a_token(layout, needed):
+    fields = dict(n_dims=3, n_points=6, n_layers=1, n_heads=1, d_head=4, read="slots", layout=layout)
+    assert RegressorConfig(**fields, d_model=needed).d_model == needed
+    with pytest.raises(ValueError, match=f"needs d_model={needed}, got 9"):
+        RegressorConfig(**fields, d_model=9)
+
+
+def test_an_unknown_field_is_refused_by_name():
+    with pytest.raises(ValueError, match="n_head"):
+        RegressorConfig(**{**DECODER.model_dump(), "n_head": 3})

@@ -1,0 +1,69 @@
+import numpy as np
+import pytest
+import torch
+from scipy.stats import t as student_t
+
+from mesascope.probes import Estimate, block_sums, jackknife_ratio
+
+
+def draws(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("offset", [0.0, 1.0])
+def test_interval_equals_leaving_out_one_block_at_a_time(offset):
+    numerator, denominator = draws(7).numpy(), 3 + draws(7, seed=1).numpy() ** 2
+    ratios = np.array([np.delete(numerator, i).sum() / np.delete(denominator, i).sum() for i in range(len(numerator))])
+    error = np.sqrt(6 / 7 * ((ratios - ratios.mean()) ** 2).sum())
+    value = offset + numerator.sum() / denominator.sum()
+    half = student_t.ppf(0.975, 6) * error
+    found = jackknife_ratio(torch.tensor(numerator), torch.tensor(denominator), offset)
+    assert (found.value, *found.ci) == pytest.approx((value, value - half, value + half), rel=1e-12)
+
+
+def test_interval_of_a_mean_is_students():
+    # With equal denominators the jackknife is the textbook interval of a mean.
+    values = draws(20)
+    half = student_t.ppf(0.975, 19) * values.std().item() / 20**0.5
+    found = jackknife_ratio(values, torch.ones(20).double())
+    assert found.value == pytest.approx(values.mean().item())
+    assert found.high - found.value == pytest.approx(half)
+
+
+def test_interval_covers_the_true_ratio_in_95_percent_of_samples():
+    # 2000 samples: the standard error of the coverage is .5%. Numerator and denominator are correlated, as SSE and
+    # SST are.
+    denominator = 1 + 0.3 * draws(2000, 20)
+    numerator = 0.5 * denominator + 0.2 * draws(2000, 20, seed=1)
+    estimates = [jackknife_ratio(a, b) for a, b in zip(numerator, denominator, strict=True)]
+    covered = np.mean([estimate.low <= 0.5 <= estimate.high for estimate in estimates])
+    assert 0.935 <= covered <= 0.965
+
+
+def test_proportional_blocks_have_no_uncertainty():
+    denominator = torch.arange(1.0, 6.0).double()
+    found = jackknife_ratio(2 * denominator, denominator)
+    assert found.ci == pytest.approx((2.0, 2.0))
+
+
+def test_one_block_has_no_interval():
+    with pytest.raises(ValueError, match=r"at least 2 blocks, got 1; use more prompts"):
+        jackknife_ratio(torch.ones(1), torch.ones(1))
+
+
+@pytest.mark.parametrize("n_prompts", [20, 23, 100])
+def test_block_sums_add_up_and_blocks_are_nearly_equal(n_prompts):
+    sums = block_sums(torch.ones(n_prompts, 3), 20)
+    assert sums.shape == (20, 3)
+    assert sums.sum() == 3 * n_prompts
+    assert sums.max() - sums.min() <= 1
+
+
+def test_block_sums_accumulate_in_float64():
+    # 2^24 + 1 is not a float32, so a float32 sum would stay at 2^24.
+    values = torch.tensor([2.0**24, 1.0, 0.0, 0.0])
+    assert block_sums(values, 2)[0].item() == 2**24 + 1
+
+
+def test_an_estimate_reads_as_a_number_with_its_interval():
+    assert str(Estimate(0.5, 0.25, 0.75)) == "0.5 [0.25, 0.75]"
