@@ -59,7 +59,7 @@ def with_band(labels: Sequence[str], series: Mapping[str, Sequence[Estimate]], y
 
 
 def layer_lines(
-    x: Sequence[float],
+    x: Sequence[int] | Sequence[float],
     layers: Mapping[str, Sequence[float]],
     references: Mapping[str, Sequence[float]],
     x_title: str,
@@ -86,7 +86,11 @@ def layer_lines(
 
 
 def lines(
-    x: Sequence[float], series: Mapping[str, Sequence[float]], x_title: str, y_title: str, log: bool = False
+    x: Sequence[int] | Sequence[float],
+    series: Mapping[str, Sequence[float]],
+    x_title: str,
+    y_title: str,
+    log: bool = False,
 ) -> go.Figure:
     """One line per series, told apart by colour, dash and marker."""
     figure = go.Figure()
@@ -113,7 +117,7 @@ def log_axis(figure: go.Figure, values: Sequence[Sequence[float]]) -> go.Figure:
 
 
 def heatmap(
-    x: Sequence[float] | Sequence[str],
+    x: Sequence[int] | Sequence[float] | Sequence[str],
     y: Sequence[str],
     values: Sequence[Sequence[float]],
     x_title: str,

@@ -1,33 +1,17 @@
 """What can be read off each layer by one affine map, and how much of that is really there."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from mesascope.analyses.claim import Claim, Figure, Result, fixed
+from mesascope.analyses.fitting import N_BLOCKS, TARGETS, Fitted
 from mesascope.analyses.plots import heatmap, layer_lines, with_band
-from mesascope.analyses.scope import BATCH, Scope
-from mesascope.models import HookedRegressor, LeastSquares, MesascopeError, Prompts
+from mesascope.analyses.scope import Scope
+from mesascope.models import HookedRegressor, LeastSquares, MesascopeError
 from mesascope.models.errors import nearest
-from mesascope.probes import Estimate, LinearReadout, Moments, capture, choose_alpha, jackknife_ratio
-
-N_BLOCKS = 20
-TARGETS: dict[str, Callable[[Prompts], Tensor]] = {
-    "y": lambda prompts: prompts.ys[..., None],
-    "w": lambda prompts: _true_weights(prompts)[:, None, :].expand_as(prompts.xs),
-    "w_ols": lambda prompts: LeastSquares().weights(prompts),
-}
-"""Targets by name; each maps prompts to `[batch, n_points, d_y]`."""
-
-
-def _true_weights(prompts: Prompts) -> Tensor:
-    if prompts.w is None:
-        raise MesascopeError("target 'w' needs prompts that were made from a weight vector; use 'w_ols'")
-    return prompts.w
+from mesascope.probes import Estimate, LinearReadout
 
 
 @dataclass(frozen=True)
@@ -208,8 +192,8 @@ def fit_readouts(
 def _fit(scope: Scope, model: HookedRegressor, target: str, n_prompts: int, n_scored: int) -> Readouts:
     untrained = scope.untrained
     assert untrained is not None
-    fitted = _Fitted(scope, model, target, n_prompts)
-    twin = _Fitted(untrained, untrained.hooked, target, n_prompts, nulls=False)
+    fitted = Fitted(scope, model, target, n_prompts)
+    twin = Fitted(untrained, untrained.hooked, target, n_prompts, nulls=False)
     scores, twin_scores = fitted.score(n_scored), twin.score(n_scored)
     layers = tuple(
         LayerReadout(
@@ -244,65 +228,3 @@ def layer_label(hook: str) -> str:
         return "final norm"
     layer = int(hook.split(".")[1])
     return "input" if hook.endswith("resid_pre") else f"layer {layer + 1}"
-
-
-class _Fitted:
-    """Readouts of the target and its nulls at every layer of one model."""
-
-    def __init__(self, scope: Scope, model: HookedRegressor, target: str, n_prompts: int, nulls: bool = True):
-        self.scope, self.model, self.target, self.nulls = scope, model, target, nulls
-        moments: dict[str, Moments] = {}
-        size = min(BATCH, n_prompts // N_BLOCKS)
-        batches = scope.batches(n_prompts, "fit", size)
-        for index, batch in enumerate(capture(model, batches, model.residual_hooks, read_only=True)):
-            wanted = self.targets(batch.prompts).flatten(0, 1)
-            for hook, resid in batch.activations.items():
-                if hook not in moments:
-                    moments[hook] = Moments.zeros(resid.shape[-1], wanted.shape[-1], (N_BLOCKS,), resid.device)
-                moments[hook][index % N_BLOCKS].update(resid.flatten(0, 1), wanted)
-        self.readouts = {
-            hook: LinearReadout(choose_alpha(blocks)).fit_moments(blocks.sum(0)) for hook, blocks in moments.items()
-        }
-
-    def targets(self, prompts: Prompts) -> Float[Tensor, "batch n_read d_all"]:
-        """The target, then its nulls, at the read points."""
-        make = TARGETS[self.target]
-        variants = [make(prompts)]
-        if self.nulls:
-            assert prompts.w is not None
-            other = prompts.w.roll(1, 0)
-            mismatched = replace(prompts, ys=torch.einsum("bnd,bd->bn", prompts.xs, other), w=other)
-            variants += [make(prompts).roll(1, 0), make(mismatched)]
-        at_read = list(self.model.read_points(prompts.n_points))
-        return torch.cat([variant.double() for variant in variants], dim=-1)[:, at_read]
-
-    def score(self, n_prompts: int) -> "_Scores":
-        """Squared errors on fresh prompts, by block, point and variant."""
-        errors: dict[str, list[Tensor]] = {hook: [] for hook in self.readouts}
-        totals: list[Tensor] = []
-        n_variants = 3 if self.nulls else 1
-        batches = self.scope.batches(n_prompts, "score", max(2, n_prompts // N_BLOCKS))
-        for batch in capture(self.model, batches, self.model.residual_hooks, read_only=True):
-            wanted = self.targets(batch.prompts)
-            # About zero, not the batch's mean: every target has mean zero by symmetry of w.
-            totals.append(wanted.square().sum(0).unflatten(-1, (n_variants, -1)).sum(-1))
-            for hook, resid in batch.activations.items():
-                error = (self.readouts[hook].predict(resid) - wanted).square().sum(0)
-                errors[hook].append(error.unflatten(-1, (n_variants, -1)).sum(-1))
-        return _Scores({hook: torch.stack(parts) for hook, parts in errors.items()}, torch.stack(totals), n_prompts)
-
-
-@dataclass(frozen=True)
-class _Scores:
-    errors: dict[str, Float[Tensor, "n_blocks n_read n_variants"]]
-    totals: Float[Tensor, "n_blocks n_read n_variants"]
-    n_prompts: int
-
-    def r2(self, hook: str, variant: int) -> Estimate:
-        return jackknife_ratio(-self.errors[hook][..., variant].sum(1), self.totals[..., variant].sum(1), offset=1.0)
-
-    def r2_by_point(self, hook: str) -> tuple[float, ...]:
-        return tuple((1 - self.errors[hook][..., 0].sum(0) / self.totals[..., 0].sum(0)).tolist())
-
-    def mse_by_point(self, hook: str) -> tuple[float, ...]:
-        return tuple((self.errors[hook][..., 0].sum(0) / self.n_prompts).tolist())

@@ -1,7 +1,9 @@
 """A scope: a model, the task it is looked at with, and what was already measured."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -14,7 +16,7 @@ from mesascope.models.tasks import Task
 
 T = TypeVar("T")
 BATCH = 1000
-"""Prompts a forward pass."""
+"""Most prompts in a forward pass."""
 
 
 @runtime_checkable
@@ -117,9 +119,11 @@ class Scope:
             n_prompts, seed=self.seed, stream=stream, start=start, device=self.device, dtype=self.dtype
         )
 
-    def batches(self, n_prompts: int, stream: str, size: int = BATCH) -> Iterator[Prompts]:
-        """The first `n_prompts` of a stream in batches."""
-        return (self.prompts(min(size, n_prompts - start), stream, start) for start in range(0, n_prompts, size))
+    def batches(self, n_prompts: int, stream: str, at_least: int = 1) -> Iterator[Prompts]:
+        """The first `n_prompts` of a stream, in `at_least` or more batches whose sizes differ by one at most."""
+        n_batches = max(at_least, math.ceil(n_prompts / BATCH))
+        edges = [index * n_prompts // n_batches for index in range(n_batches + 1)]
+        return (self.prompts(stop - start, stream, start) for start, stop in pairwise(edges))
 
     @torch.no_grad()
     def predict(self, prompts: Prompts) -> Float[Tensor, "batch n_read"]:

@@ -14,7 +14,7 @@ from mesascope.models.learners import (
 from mesascope.models.prompts import Prompts
 from mesascope.models.regressor import HookedRegressor, RegressorConfig
 from mesascope.models.tasks import LinearRegression
-from mesascope.models.training import RunConfig, train
+from mesascope.models.training import RunConfig, save, train
 
 __all__ = [
     "Checkpoint",
@@ -32,5 +32,6 @@ __all__ = [
     "RunConfig",
     "load",
     "optimal_step",
+    "save",
     "train",
 ]

@@ -1,12 +1,34 @@
 from collections.abc import Iterator
+from pathlib import Path
 
 import jaxtyping
 import pytest
 
+from mesascope.models import LinearRegression, RegressorConfig, RunConfig, train
+from mesascope.models.training import GramTraining
+
 
 @pytest.fixture
 def unchecked_shapes() -> Iterator[None]:
-    """Do not execute annotations: a user's mistake meets the library's own error, not ours for tests."""
+    """Do not execute annotations: a user's mistake meets the library's own error, not the tests' type checker."""
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
+
+
+def tiny(about: str = "A specimen for tests.") -> RunConfig:
+    """One layer of linear self-attention in two dimensions; trains in a second."""
+    return RunConfig(
+        about=about,
+        model=RegressorConfig.linear_self_attention(n_dims=2, n_points=7, n_layers=1),
+        task=LinearRegression(n_dims=2, n_points=7),
+        training=GramTraining(n_steps=60, batch_size=256),
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder of a model that has learned something."""
+    out = tmp_path_factory.mktemp("runs") / "tiny"
+    train(tiny(), out)
+    return out

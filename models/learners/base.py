@@ -60,9 +60,15 @@ class FilterLearner(Learner):
         """
 
     def path(self, prompts: Prompts, steps: Sequence[int] | None = None) -> Float[Tensor, "n_steps batch n_points"]:
-        """Predictions after each of `steps` (default: 0, 1, …, n_steps), from one decomposition."""
+        """Predictions after each of `steps` (default: 0, 1, …, n_steps), from one decomposition.
+
+        Raises:
+            ValueError: The steps do not ascend, or one is negative.
+        """
         d = prompts.decomposition
         chosen = range(self.n_steps + 1) if steps is None else steps
+        if list(chosen) != sorted(chosen) or min(chosen, default=0) < 0:
+            raise ValueError(f"steps={list(chosen)}: expected ascending step counts, none negative")
         return torch.stack([d.predict(m) for m in self.multiplier(d.eigenvalues, d.counts, chosen)])
 
     def predict(self, prompts: Prompts) -> Float[Tensor, "batch n_points"]:

@@ -83,11 +83,14 @@ def optimal_step(task: LinearRegression) -> OptimalStep:
     For x ~ N(0, I) without noise this is d(d+1)/(n+d+1) at η = n/(n+d+1).
 
     Raises:
-        ValueError: The coordinates of x are not independent and identical, so that there is no such closed form.
+        ValueError: The coordinates of x are not independent and identical, so that there is no such closed form, or
+            there is no context.
 
     Source: von Oswald et al. (2023), section 3 (by line search there); Mahankali et al. (2023), theorem 1 (Gaussian).
     """
     d, n = task.n_dims, task.n_points - 1
+    if n < 1:
+        raise ValueError(f"n_points={task.n_points} leaves no context; expected at least 2, the last is the query")
     if isinstance(task.inputs, Uniform):
         v, m = task.inputs.half_width**2 / 3, task.inputs.half_width**4 / 5
     elif isinstance(task.inputs, Gaussian) and isinstance(task.inputs.spectrum, Isotropic):

@@ -56,11 +56,18 @@ class RunFolder:
 
     def checkpoint(self, step: int, model: HookedRegressor) -> None:
         """Keep the weights of a step, and make them the run's model."""
-        weights = to_bytes({name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()})
-        write_atomically(self.path / "checkpoints" / f"step_{step}.safetensors", weights)
-        write_atomically(self.path / "model.safetensors", weights)
+        write_atomically(self.path / "checkpoints" / f"step_{step}.safetensors", _weights(model))
+        self.write_model(model)
+
+    def write_model(self, model: HookedRegressor) -> None:
+        """Make a model's weights the run's."""
+        write_atomically(self.path / "model.safetensors", _weights(model))
 
     def log(self, line: str) -> None:
         """Append a line to log.jsonl."""
         with (self.path / "log.jsonl").open("a") as file:
             file.write(line + "\n")
+
+
+def _weights(model: HookedRegressor) -> bytes:
+    return to_bytes({name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()})

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Protocol
 
 from pydantic import Field
 
+from mesascope import __version__
 from mesascope.models.config import Config
 from mesascope.models.errors import MesascopeError
 from mesascope.models.regressor import HookedRegressor, RegressorConfig
@@ -24,7 +25,8 @@ class RunConfig(Config):
     about: str = ""
     model: RegressorConfig
     task: Task
-    training: Annotated[TokenTraining | GramTraining, Field(discriminator="trainer")]
+    training: Annotated[TokenTraining | GramTraining, Field(discriminator="trainer")] | None = None
+    """How it is trained; None for a model that was not trained here."""
     seed: int = 0
     version: str = ""
     """mesascope's version that trained it; empty in a preset."""
@@ -66,8 +68,11 @@ def train(
         on_step: Called after every step with the number of steps done and the step's loss.
 
     Raises:
-        MesascopeError: `out` holds a run already or cannot be written, or the loss stops being finite.
+        MesascopeError: The config has no training, `out` holds a run already or cannot be written, or the loss stops
+            being finite.
     """
+    if config.training is None:
+        raise MesascopeError("the run has no `training`; add one, such as `training: {trainer: tokens}`")
     folder = RunFolder.create(out, config)
     model = HookedRegressor(config.model, config.seed).to(device)
     trainer: Trainer = config.training.start(model, config.task, config.seed)
@@ -90,3 +95,19 @@ def train(
             folder.checkpoint(step, model)
         on_step(step, loss)
     return model.eval()
+
+
+def save(model: HookedRegressor, out: Path | str, task: Task, about: str = "") -> None:
+    """Write a model as a run folder, such as one that was constructed or trained elsewhere.
+
+    Args:
+        model: The model.
+        out: The run folder; it must not hold a run yet.
+        task: The task to look at it with.
+        about: What to say of it.
+
+    Raises:
+        MesascopeError: `out` holds a run already or cannot be written.
+    """
+    config = RunConfig(about=about, model=model.cfg, task=task, seed=model.seed, version=__version__)
+    RunFolder.create(out, config).write_model(model)

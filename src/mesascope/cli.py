@@ -193,8 +193,9 @@ def train(
     from mesascope.models.training.presets import read_preset
 
     config = read_preset(preset)
-    if steps is not None:
+    if config.training is not None and steps is not None:
         config = config.model_copy(update={"training": config.training.model_copy(update={"n_steps": steps})})
+    n_steps = None if config.training is None else config.training.n_steps
     seed = config.seed if seed is None else seed
     config = config.model_copy(update={"seed": seed, "version": __version__, "command": _command()})
     columns = (
@@ -205,7 +206,7 @@ def train(
     )
     done = 0
     with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task(preset, total=config.training.n_steps, loss=float("nan"))
+        task = bar.add_task(preset, total=n_steps, loss=float("nan"))
 
         def on_step(step: int, loss: float) -> None:
             nonlocal done

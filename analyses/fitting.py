@@ -1,0 +1,100 @@
+"""Fit a readout to every layer of one model from streamed moments, and score it on fresh prompts."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mesascope.analyses.scope import Scope
+from mesascope.models import HookedRegressor, LeastSquares, MesascopeError, Prompts
+from mesascope.probes import Estimate, LinearReadout, Moments, capture, choose_alpha, jackknife_ratio
+
+N_BLOCKS = 20
+TARGETS: dict[str, Callable[[Prompts], Tensor]] = {
+    "y": lambda prompts: prompts.ys[..., None],
+    "w": lambda prompts: _true_weights(prompts)[:, None, :].expand_as(prompts.xs),
+    "w_ols": lambda prompts: LeastSquares().weights(prompts),
+}
+"""Targets by name; each maps prompts to `[batch, n_points, d_y]`."""
+
+
+def _true_weights(prompts: Prompts) -> Tensor:
+    if prompts.w is None:
+        raise MesascopeError("target 'w' needs prompts that were made from a weight vector; use 'w_ols'")
+    return prompts.w
+
+
+class Fitted:
+    """Readouts of a target and its nulls at every layer of one model.
+
+    The nulls ride along as further columns: another prompt's targets, and the targets that another prompt's w would
+    give on this prompt's x.
+    """
+
+    def __init__(self, scope: Scope, model: HookedRegressor, target: str, n_prompts: int, nulls: bool = True):
+        self.scope, self.model, self.target, self.nulls = scope, model, target, nulls
+        moments: dict[str, Moments] = {}
+        batches = scope.batches(n_prompts, "fit", N_BLOCKS)
+        for index, batch in enumerate(capture(model, batches, model.residual_hooks, read_only=True)):
+            wanted = self.targets(batch.prompts).flatten(0, 1)
+            for hook, resid in batch.activations.items():
+                if hook not in moments:
+                    moments[hook] = Moments.zeros(resid.shape[-1], wanted.shape[-1], (N_BLOCKS,), resid.device)
+                moments[hook][index % N_BLOCKS].update(resid.flatten(0, 1), wanted)
+        self.readouts = {
+            hook: LinearReadout(choose_alpha(blocks)).fit_moments(blocks.sum(0)) for hook, blocks in moments.items()
+        }
+
+    def targets(self, prompts: Prompts) -> Float[Tensor, "batch n_read d_all"]:
+        """The target, then its nulls, at the read points."""
+        make = TARGETS[self.target]
+        variants = [make(prompts)]
+        if self.nulls:
+            assert prompts.w is not None
+            other = prompts.w.roll(1, 0)
+            mismatched = replace(prompts, ys=torch.einsum("bnd,bd->bn", prompts.xs, other), w=other)
+            variants += [make(prompts).roll(1, 0), make(mismatched)]
+        at_read = list(self.model.read_points(prompts.n_points))
+        return torch.cat([variant.double() for variant in variants], dim=-1)[:, at_read]
+
+    def score(self, n_prompts: int) -> "Scores":
+        """Squared errors on fresh prompts."""
+        shape = (N_BLOCKS, len(self.model.read_points(self.scope.task.n_points)), 3 if self.nulls else 1)
+        totals = torch.zeros(shape, dtype=torch.float64, device=self.scope.device)
+        errors = {hook: torch.zeros_like(totals) for hook in self.readouts}
+
+        def by_variant(squares: Tensor) -> Tensor:
+            return squares.sum(0).unflatten(-1, (shape[-1], -1)).sum(-1)
+
+        batches = self.scope.batches(n_prompts, "score", N_BLOCKS)
+        for index, batch in enumerate(capture(self.model, batches, self.model.residual_hooks, read_only=True)):
+            wanted, block = self.targets(batch.prompts), index % N_BLOCKS
+            # About zero, not the batch's mean: every target has mean zero by symmetry of w.
+            totals[block] += by_variant(wanted.square())
+            for hook, resid in batch.activations.items():
+                errors[hook][block] += by_variant((self.readouts[hook].predict(resid) - wanted).square())
+        return Scores(errors, totals, n_prompts)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Squared errors of every layer's readouts by block of prompts, point and variant (target, then nulls)."""
+
+    errors: dict[str, Float[Tensor, "n_blocks n_read n_variants"]]
+    totals: Float[Tensor, "n_blocks n_read n_variants"]
+    """Squared targets."""
+    n_prompts: int
+
+    def r2(self, hook: str, variant: int) -> Estimate:
+        """R² over all points, with its interval."""
+        return jackknife_ratio(-self.errors[hook][..., variant].sum(1), self.totals[..., variant].sum(1), offset=1.0)
+
+    def r2_by_point(self, hook: str) -> tuple[float, ...]:
+        """R² of the target at each read point."""
+        return tuple((1 - self.errors[hook][..., 0].sum(0) / self.totals[..., 0].sum(0)).tolist())
+
+    def mse_by_point(self, hook: str) -> tuple[float, ...]:
+        """Mean squared error of the target at each read point."""
+        return tuple((self.errors[hook][..., 0].sum(0) / self.n_prompts).tolist())

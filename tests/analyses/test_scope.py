@@ -1,0 +1,202 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from mesascope.analyses import Scope, attach
+from mesascope.models import GradientDescent, LeastSquares, LinearRegression, MesascopeError, Newton, Prompts
+from mesascope.models.formats import zoo_names
+from mesascope.models.inputs import Gaussian
+from mesascope.models.spectra import TwoLevel
+
+from .conftest import GARG, WIDE, decoder
+
+
+class Predicts:
+    """A user's own object."""
+
+    def __init__(self, preds: torch.Tensor):
+        self.preds = preds
+
+    def predict(self, prompts: Prompts) -> torch.Tensor:
+        return self.preds[: len(prompts)]
+
+
+def test_a_run_folder_brings_its_model_and_its_task(tiny_run):
+    for target in (tiny_run, str(tiny_run)):
+        scope = attach(target)
+        assert scope.source == str(tiny_run)
+        assert scope.task == LinearRegression(n_dims=2, n_points=7)
+        assert scope.checkpoint is not None and scope.checkpoint.w_std_known
+        assert scope.hooked.cfg.n_layers == 1
+
+
+def test_a_garg_folder_predicts_what_its_own_code_predicts():
+    reference = torch.load(GARG / "reference_predictions.pt", weights_only=True)
+    preds = attach(GARG).predict(Prompts(reference["xs"], reference["ys"]))
+    torch.testing.assert_close(preds, reference["preds"].double(), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("w_std, expected, known", [(None, 1.0, False), (0.5, 0.5, False)])
+def test_w_std_of_a_garg_folder_is_the_users_word(w_std, expected, known):
+    scope = attach(GARG, w_std=w_std)
+    assert scope.task.w_std == expected
+    assert scope.checkpoint is not None and scope.checkpoint.w_std_known is known
+
+
+def test_w_std_overrules_what_a_run_folder_records(tiny_run):
+    scope = attach(tiny_run, w_std=0.5)
+    assert scope.task.w_std == 0.5
+    assert scope.checkpoint is not None and not scope.checkpoint.w_std_known
+
+
+@pytest.mark.skipif(not zoo_names(), reason="the zoo is filled by `make zoo`")
+def test_every_specimen_of_the_zoo_and_its_twin_can_be_attached():
+    for name in zoo_names():
+        trained, twin = attach(f"zoo:{name}"), attach(f"zoo:{name}@untrained")
+        assert trained.source == f"zoo:{name}"
+        assert trained.hooked.cfg == twin.hooked.cfg
+        assert trained.task == twin.task
+        prompts = trained.prompts(3, "any")
+        assert not torch.allclose(trained.predict(prompts), twin.predict(prompts))
+
+
+def test_a_hooked_model_is_looked_at_with_isotropic_prompts_of_its_size_unless_told_otherwise():
+    model = decoder()
+    assert attach(model).task == LinearRegression(n_dims=3, n_points=8)
+    task = LinearRegression(n_dims=3, n_points=5, inputs=Gaussian(spectrum=TwoLevel()))
+    assert attach(model, task=task).task == task
+    assert attach(model).checkpoint is None
+
+
+def test_an_attached_model_is_in_evaluation_mode():
+    assert not attach(decoder().train()).hooked.training
+
+
+@pytest.mark.parametrize("learner", [LeastSquares(), Newton(3), GradientDescent(2, 0.1)])
+def test_a_learner_predicts_through_a_scope_as_it_does_by_itself(learner):
+    scope = attach(learner, task=WIDE)
+    prompts = scope.prompts(30, "any")
+    assert prompts.xs.dtype == torch.float64
+    torch.testing.assert_close(scope.predict(prompts), learner.predict(prompts), rtol=1e-12, atol=1e-12)
+    assert scope.source == repr(learner)
+    assert scope.untrained is None
+
+
+def test_anything_with_predict_can_be_attached():
+    scope = attach(Predicts(torch.ones(100, 20)))
+    assert (scope.predict(scope.prompts(7, "any")) == torch.ones(7, 20)).all()
+    assert scope.device == torch.device("cpu")
+
+
+@pytest.mark.parametrize("target", [3, None, torch.nn.Linear(2, 1)])
+def test_anything_else_is_refused(target, unchecked_shapes):
+    with pytest.raises(MesascopeError, match=rf"cannot attach to {type(target).__name__}; expected a path, 'zoo:NAME'"):
+        attach(target)
+
+
+@pytest.mark.parametrize("target", ["no/such/folder", Path("no/such/folder")])
+def test_a_path_that_is_not_there_is_refused(target):
+    with pytest.raises(MesascopeError, match="no/such/folder does not exist; expected a run folder or zoo:NAME"):
+        attach(target)
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "nonsense"])
+def test_a_device_that_is_not_there_is_refused(device):
+    with pytest.raises(MesascopeError, match=f"cannot use device '{device}'"):
+        attach(decoder(), device=device)
+
+
+def test_a_task_of_another_dimension_is_refused():
+    with pytest.raises(MesascopeError, match="task has n_dims=5 but the model has n_dims=3"):
+        attach(decoder(), task=LinearRegression(n_dims=5))
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_predictions_that_are_not_finite_are_refused(bad):
+    preds = torch.ones(10, 20)
+    preds[3, 4] = bad
+    scope = attach(Predicts(preds))
+    with pytest.raises(MesascopeError, match="predicts NaN or infinity on 1 of 10 prompts"):
+        scope.predict(scope.prompts(10, "any"))
+
+
+def test_predictions_of_another_shape_are_refused(unchecked_shapes):
+    scope = attach(Predicts(torch.ones(10, 19)))
+    with pytest.raises(
+        MesascopeError, match=r"shape \(10, 19\) for prompts of shape \(10, 20\); return one prediction"
+    ):
+        scope.predict(scope.prompts(10, "any"))
+
+
+def test_what_was_measured_once_is_not_measured_again():
+    scope, calls = attach(decoder()), []
+    for _ in range(3):
+        assert scope.once(("thing", 1), lambda: calls.append(1) or len(calls)) == 1  # type: ignore[func-returns-value]
+    assert scope.once(("thing", 2), lambda: 7) == 7
+    assert len(calls) == 1
+
+
+def test_a_falsy_value_is_also_remembered():
+    scope = attach(decoder())
+    assert scope.once(("nothing",), lambda: None) is None
+
+    def never() -> None:
+        raise AssertionError("made again")
+
+    assert scope.once(("nothing",), never) is None
+
+
+def test_reseeding_keeps_the_model_and_forgets_what_was_measured():
+    scope = attach(decoder(), seed=3)
+    scope.once(("thing",), lambda: 1)
+    other = scope.reseeded(4)
+    assert other.model is scope.model and other.seed == 4
+    assert other.once(("thing",), lambda: 2) == 2
+    assert scope.reseeded(None) is scope.reseeded(3) is scope
+    assert not torch.equal(scope.prompts(4, "any").xs, other.prompts(4, "any").xs)
+
+
+@pytest.mark.parametrize("size", [1, 30, 64, 1000])
+def test_prompts_do_not_depend_on_batches(size):
+    scope = attach(decoder())
+    whole = scope.prompts(130, "any")
+    parts = Prompts.concat(list(scope.batches(130, "any", size)))
+    assert torch.equal(whole.xs, parts.xs) and torch.equal(whole.ys, parts.ys)
+    assert torch.equal(whole.xs, attach(decoder(7)).prompts(130, "any").xs)  # nor on the model
+
+
+def test_streams_share_no_prompt():
+    scope = attach(decoder())
+    fit, score = scope.prompts(100, "fit").xs.flatten(1), scope.prompts(100, "score").xs.flatten(1)
+    assert torch.cdist(fit, score).min() > 0.1
+
+
+def test_predictions_do_not_depend_on_the_batch_they_come_in():
+    scope = attach(decoder())
+    prompts = scope.prompts(2100, "any")  # more than two forward passes
+    preds = scope.predict(prompts)
+    assert preds.dtype == torch.float64 and preds.shape == (2100, 8) and not preds.requires_grad
+    torch.testing.assert_close(preds[2050:], scope.predict(prompts[2050:]), atol=1e-5, rtol=1e-4)
+
+
+def test_values_are_cut_to_the_points_a_model_reads(predicts_y):
+    values = torch.arange(18.0).view(2, 9)
+    assert attach(predicts_y).at_read_points(values).tolist() == [[8.0], [17.0]]
+    assert torch.equal(attach(decoder()).at_read_points(values[:, :8]), values[:, :8])
+
+
+def test_untrained_twin_has_the_architecture_and_prompts_but_other_weights():
+    scope = attach(decoder())
+    twin = scope.untrained
+    assert isinstance(twin, Scope) and twin is scope.untrained
+    assert twin.hooked.cfg == scope.hooked.cfg and twin.task == scope.task and twin.seed == scope.seed
+    assert not torch.equal(twin.hooked.attentions[0].qkv_weight, scope.hooked.attentions[0].qkv_weight)
+    again = attach(decoder()).untrained
+    assert again is not None
+    assert torch.equal(twin.hooked.attentions[0].qkv_weight, again.hooked.attentions[0].qkv_weight)
+
+
+def test_a_predictor_has_no_hooked_model():
+    with pytest.raises(MesascopeError, match="<LeastSquares least squares> has no layers to probe"):
+        _ = attach(LeastSquares()).hooked
