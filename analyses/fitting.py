@@ -8,10 +8,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mesascope.analyses.scope import Scope
-from mesascope.models import HookedRegressor, LeastSquares, MesascopeError, Prompts
+from mesascope.models import LeastSquares, MesascopeError, Prompts
+from mesascope.models.errors import nearest
 from mesascope.probes import Estimate, LinearReadout, Moments, capture, choose_alpha, jackknife_ratio
 
-N_BLOCKS = 20
+N_BLOCKS, N_VARIANTS = 20, 3
 TARGETS: dict[str, Callable[[Prompts], Tensor]] = {
     "y": lambda prompts: prompts.ys[..., None],
     "w": lambda prompts: _true_weights(prompts)[:, None, :].expand_as(prompts.xs),
@@ -33,8 +34,9 @@ class Fitted:
     give on this prompt's x.
     """
 
-    def __init__(self, scope: Scope, model: HookedRegressor, target: str, n_prompts: int, nulls: bool = True):
-        self.scope, self.model, self.target, self.nulls = scope, model, target, nulls
+    def __init__(self, scope: Scope, target: str, n_prompts: int):
+        model = scope.hooked
+        self.scope, self.model, self.target = scope, model, target
         moments: dict[str, Moments] = {}
         batches = scope.batches(n_prompts, "fit", N_BLOCKS)
         for index, batch in enumerate(capture(model, batches, model.residual_hooks, read_only=True)):
@@ -50,23 +52,20 @@ class Fitted:
     def targets(self, prompts: Prompts) -> Float[Tensor, "batch n_read d_all"]:
         """The target, then its nulls, at the read points."""
         make = TARGETS[self.target]
-        variants = [make(prompts)]
-        if self.nulls:
-            assert prompts.w is not None
-            other = prompts.w.roll(1, 0)
-            mismatched = replace(prompts, ys=torch.einsum("bnd,bd->bn", prompts.xs, other), w=other)
-            variants += [make(prompts).roll(1, 0), make(mismatched)]
+        other = _true_weights(prompts).roll(1, 0)
+        mismatched = replace(prompts, ys=torch.einsum("bnd,bd->bn", prompts.xs, other), w=other)
+        variants = [make(prompts), make(prompts).roll(1, 0), make(mismatched)]
         at_read = list(self.model.read_points(prompts.n_points))
         return torch.cat([variant.double() for variant in variants], dim=-1)[:, at_read]
 
     def score(self, n_prompts: int) -> "Scores":
         """Squared errors on fresh prompts."""
-        shape = (N_BLOCKS, len(self.model.read_points(self.scope.task.n_points)), 3 if self.nulls else 1)
+        shape = (N_BLOCKS, len(self.model.read_points(self.scope.task.n_points)), N_VARIANTS)
         totals = torch.zeros(shape, dtype=torch.float64, device=self.scope.device)
         errors = {hook: torch.zeros_like(totals) for hook in self.readouts}
 
         def by_variant(squares: Tensor) -> Tensor:
-            return squares.sum(0).unflatten(-1, (shape[-1], -1)).sum(-1)
+            return squares.sum(0).unflatten(-1, (N_VARIANTS, -1)).sum(-1)
 
         batches = self.scope.batches(n_prompts, "score", N_BLOCKS)
         for index, batch in enumerate(capture(self.model, batches, self.model.residual_hooks, read_only=True)):
@@ -76,6 +75,19 @@ class Fitted:
             for hook, resid in batch.activations.items():
                 errors[hook][block] += by_variant((self.readouts[hook].predict(resid) - wanted).square())
         return Scores(errors, totals, n_prompts)
+
+
+def fitted(scope: Scope, target: str, n_prompts: int) -> Fitted:
+    """Readouts at every layer of a scope's model, fitted once.
+
+    Raises:
+        MesascopeError: The target is unknown, the scope has no layers, or there are too few prompts.
+    """
+    if target not in TARGETS:
+        raise MesascopeError(f"no target is called {target!r}{nearest(target, TARGETS)}")
+    if n_prompts < 2 * N_BLOCKS:
+        raise MesascopeError(f"n_prompts={n_prompts}: readouts need at least {2 * N_BLOCKS}")
+    return scope.once(("fitted", target, n_prompts), lambda: Fitted(scope, target, n_prompts))
 
 
 @dataclass(frozen=True)

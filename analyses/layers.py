@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mesascope.analyses.readouts import fit_readouts, layer_label
-from mesascope.analyses.scope import Scope
+from mesascope.analyses.fitting import fitted
+from mesascope.analyses.scope import BATCH, Scope
 from mesascope.models import HookedRegressor, Prompts
 from mesascope.probes import LinearReadout, capture
 
@@ -35,8 +35,7 @@ def predict_layers(scope: Scope, n_prompts: int, stream: str, n_fit: int) -> Lay
     output = scope.predict(prompts)
     if not isinstance(scope.model, HookedRegressor):
         return LayerPredictions(("output",), output[None], prompts)
-    layers = fit_readouts(scope, "y", n_fit).layers
-    preds = read_layers(scope.model, prompts, {layer.hook: layer.readout for layer in layers})
+    preds = read_layers(scope.model, prompts, fitted(scope, "y", n_fit).readouts)
     labels = (*(layer_label(hook) for hook in preds), "output")
     return LayerPredictions(labels, torch.stack([*preds.values(), output]), prompts)
 
@@ -46,7 +45,15 @@ def read_layers(
 ) -> dict[str, Float[Tensor, "batch n_read"]]:
     """The first target of each hook's readout, on every prompt."""
     parts: dict[str, list[Tensor]] = {hook: [] for hook in readouts}
-    for batch in capture(model, prompts.split(1000), list(readouts), read_only=True):
+    for batch in capture(model, prompts.split(BATCH), list(readouts), read_only=True):
         for hook, resid in batch.activations.items():
             parts[hook].append(readouts[hook].predict(resid)[..., 0])
     return {hook: torch.cat(pieces) for hook, pieces in parts.items()}
+
+
+def layer_label(hook: str) -> str:
+    """A residual hook in words: `blocks.2.hook_resid_post` is "layer 3"."""
+    if hook == "ln_final.hook_normalized":
+        return "final norm"
+    layer = int(hook.split(".")[1])
+    return "input" if hook.endswith("resid_pre") else f"layer {layer + 1}"

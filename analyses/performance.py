@@ -107,10 +107,11 @@ class Performance(Result):
             )
             for part in self.components
         ]
+        better = f"is {self.gain.value:.2g} above that at w_std≈{self.best_w_std:.2g}, which suits the model best"
         scale = Claim(
             id="performance.w_std",
-            text=f"With w_std={self.w_std:g} the relative loss {self._late_points} is {self.gain.value:.2g} "
-            f"above that at the scale which suits the model best (w_std≈{self.best_w_std:.2g}).",
+            text=f"With w_std={self.w_std:g} the relative loss {self._late_points} "
+            + ("is the least of all scales tried." if self.best_w_std == self.w_std else f"{better}."),
             value=self.gain.value,
             ci=self.gain.ci,
             null=0.0,
@@ -199,7 +200,7 @@ def _measure(scope: Scope, n_prompts: int) -> Performance:
     components = tuple(
         _component(scope, name, task, points.index(late), n_prompts) for name, task in scope.task.components().items()
     )
-    losses, power = _losses_by_scale(scope, points.index(late), n_prompts // 2)
+    losses, power = _losses_by_scale(scope, points.index(late), n_prompts // 4)
     total = losses.sum(0) / power.sum()
     best = int(total.argmin())
     gain = jackknife_ratio(losses[:, SCALES.index(1.0)] - losses[:, best], power)

@@ -140,5 +140,5 @@ def heatmap(
         )
     )
     figure = styled(figure, x_title, "")
-    figure.update_layout(margin={"l": 130})
+    figure.update_layout(margin={"l": 130, "r": 110}, modebar={"orientation": "h"})
     return figure

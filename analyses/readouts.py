@@ -6,11 +6,11 @@ from typing import Any, ClassVar
 import torch
 
 from mesascope.analyses.claim import Claim, Figure, Result, fixed
-from mesascope.analyses.fitting import N_BLOCKS, TARGETS, Fitted
+from mesascope.analyses.fitting import N_BLOCKS, fitted
+from mesascope.analyses.layers import layer_label
 from mesascope.analyses.plots import heatmap, layer_lines, with_band
 from mesascope.analyses.scope import Scope
-from mesascope.models import HookedRegressor, LeastSquares, MesascopeError
-from mesascope.models.errors import nearest
+from mesascope.models import LeastSquares, MesascopeError
 from mesascope.probes import Estimate, LinearReadout
 
 
@@ -172,34 +172,26 @@ def fit_readouts(
         n_scored: Prompts to score on.
 
     Raises:
-        MesascopeError: The target is unknown, the scope has no layers, or there are fewer than 40 prompts.
+        MesascopeError: The target is unknown, the scope has no layers, or there are fewer than 40 prompts to fit or
+            to score on.
 
     Source: Fu et al. (2024), section 4.1 (who train each readout by Adam); departure: closed form, with nulls.
     """
-    if target not in TARGETS:
-        raise MesascopeError(f"no target is called {target!r}{nearest(target, TARGETS)}")
-    if min(n_prompts, n_scored) < 2 * N_BLOCKS:
-        raise MesascopeError(
-            f"n_prompts={n_prompts}, n_scored={n_scored}: the intervals need at least {2 * N_BLOCKS} of each"
-        )
+    if n_scored < 2 * N_BLOCKS:
+        raise MesascopeError(f"n_scored={n_scored}: the intervals need at least {2 * N_BLOCKS} prompts")
     scope = scope.reseeded(seed)
-    model = scope.hooked
-    return scope.once(
-        ("readouts", target, n_prompts, n_scored), lambda: _fit(scope, model, target, n_prompts, n_scored)
-    )
+    return scope.once(("readouts", target, n_prompts, n_scored), lambda: _fit(scope, target, n_prompts, n_scored))
 
 
-def _fit(scope: Scope, model: HookedRegressor, target: str, n_prompts: int, n_scored: int) -> Readouts:
-    untrained = scope.untrained
-    assert untrained is not None
-    fitted = Fitted(scope, model, target, n_prompts)
-    twin = Fitted(untrained, untrained.hooked, target, n_prompts, nulls=False)
-    scores, twin_scores = fitted.score(n_scored), twin.score(n_scored)
+def _fit(scope: Scope, target: str, n_prompts: int, n_scored: int) -> Readouts:
+    own = fitted(scope, target, n_prompts)
+    assert scope.untrained is not None  # a model with layers has a twin
+    scores, twin_scores = own.score(n_scored), fitted(scope.untrained, target, n_prompts).score(n_scored)
     layers = tuple(
         LayerReadout(
             hook=hook,
             label=layer_label(hook),
-            readout=fitted.readouts[hook],
+            readout=own.readouts[hook],
             r2=scores.r2(hook, 0),
             r2_by_point=scores.r2_by_point(hook),
             mse_by_point=scores.mse_by_point(hook),
@@ -207,9 +199,9 @@ def _fit(scope: Scope, model: HookedRegressor, target: str, n_prompts: int, n_sc
             mismatched=scores.r2(hook, 2),
             untrained=twin_scores.r2(hook, 0),
         )
-        for hook in model.residual_hooks
+        for hook in own.readouts
     )
-    points = tuple(model.read_points(scope.task.n_points))
+    points = tuple(scope.model.read_points(scope.task.n_points))
     return Readouts(target, layers, points, least_squares_mse(scope, n_scored), n_prompts, n_scored, scope.seed)
 
 
@@ -220,11 +212,3 @@ def least_squares_mse(scope: Scope, n_prompts: int) -> tuple[float, ...]:
         for prompts in scope.batches(n_prompts, "score")
     ]
     return tuple((torch.stack(errors).sum(0) / n_prompts).tolist())
-
-
-def layer_label(hook: str) -> str:
-    """A residual hook in words: `blocks.2.hook_resid_post` is "layer 3"."""
-    if hook == "ln_final.hook_normalized":
-        return "final norm"
-    layer = int(hook.split(".")[1])
-    return "input" if hook.endswith("resid_pre") else f"layer {layer + 1}"

@@ -12,7 +12,7 @@ TASK = LinearRegression(n_dims=10, n_points=11, inputs=Uniform(half_width=0.5))
 """d = n = 10 and r = 1, as von Oswald et al. (2023) train it."""
 CONFIG = RegressorConfig.linear_self_attention(10, 11, 1)
 SEEDS = range(10)
-SETTINGS = GramTraining(n_steps=300, batch_size=256, lr=0.03)
+SETTINGS = GramTraining(n_steps=300, batch_size=64, lr=0.03)
 PUBLISHED_STEPS, TIMED_STEPS = 5000, 100
 
 

@@ -14,6 +14,7 @@ from processes import process_rows
 from readout import readout_rows
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 from row import COLUMNS, Row
 from training_step import training_step_rows
 
@@ -47,7 +48,7 @@ def main() -> None:
     title = header()
     table = Table(*COLUMNS, title=title, show_lines=True)
     for row in rows:
-        table.add_row(*row.cells(), style="red" if row.reached is False else None)
+        table.add_row(*map(Text, row.cells()), style="red" if row.reached is False else None)
     console = Console()
     # Piped output has no width of its own; eighty columns would fold every cell.
     (console if console.is_terminal else Console(width=180)).print(table)

@@ -20,10 +20,12 @@ from torch import Tensor
 
 from mesascope.models.config import Config
 from mesascope.models.errors import MesascopeError
+from mesascope.models.inputs import Gaussian, Uniform
 from mesascope.models.prompts import Prompts
 from mesascope.models.regressor import HookedRegressor, RegressorConfig
 from mesascope.models.streams import generator
 from mesascope.models.tasks import Task
+from mesascope.models.tasks.linear_regression import describe_inputs
 from mesascope.models.training.schedule import warmup_cosine
 
 Maps = Float[Tensor, "n_seeds n_layers D D"]
@@ -72,7 +74,8 @@ class GramTrainer:
 
     Raises:
         MesascopeError: The architecture is not single-head linear self-attention on joint tokens with the query
-            outside the keys, for which alone the small form is exact.
+            outside the keys, or Σ of the inputs is not one multiple of I for all prompts: for these alone is the small
+            form, or its marginalised loss, exact.
     """
 
     def __init__(
@@ -88,6 +91,11 @@ class GramTrainer:
             raise MesascopeError(
                 "trainer 'gram' is exact only for single-head linear self-attention (joint tokens, slots, no mask, "
                 f"norm, bias or MLP, d_head={exact.d_head}); train this architecture with trainer 'tokens'"
+            )
+        if not isinstance(task.inputs, Uniform) and task.inputs != Gaussian():
+            raise MesascopeError(
+                "trainer 'gram' marginalises the query over isotropic Gaussian or uniform x, got "
+                f"{describe_inputs(task.inputs)}; train on these inputs with trainer 'tokens'"
             )
         self.settings, self.task, self.model, self.n_layers = settings, task, model, cfg.n_layers
         device = "cpu" if model is None else next(model.parameters()).device

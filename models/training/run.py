@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Protocol
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from mesascope import __version__
 from mesascope.models.config import Config
@@ -32,6 +32,18 @@ class RunConfig(Config):
     """mesascope's version that trained it; empty in a preset."""
     command: str = ""
     """The command that made it; empty in a preset."""
+
+    @model_validator(mode="after")
+    def _model_fits_task(self) -> "RunConfig":
+        if self.task.n_dims != self.model.n_dims:
+            raise ValueError(f"task.n_dims={self.task.n_dims} but model.n_dims={self.model.n_dims}; make them equal")
+        n_points = self.task.n_points + getattr(self.training, "n_extra_points", 0)
+        if self.model.read == "affine" and n_points > self.model.n_points:
+            raise ValueError(
+                f"training prompts have {n_points} points but the model has positions for {self.model.n_points}; "
+                "raise model.n_points"
+            )
+        return self
 
 
 class Trainer(Protocol):
@@ -82,7 +94,11 @@ def train(
     folder.checkpoint(0, model)
     for step in range(1, n_steps + 1):
         loss = trainer.step(step - 1)
-        if not math.isfinite(loss):
+        keep = is_on_log_grid(step) or step == n_steps
+        if keep:
+            trainer.sync()
+        # The loss is that of the weights before the step: weights worth keeping must be finite themselves.
+        if not math.isfinite(loss) or (keep and not all(weight.isfinite().all() for weight in model.parameters())):
             raise MesascopeError(
                 f"training diverged at step {step} (loss {loss}); the last good checkpoint stays in {folder.path}. "
                 "Lower training.lr"
@@ -90,8 +106,7 @@ def train(
         if step % every == 0 or step == n_steps:
             record: dict[str, Any] = {"step": step, "loss": loss, "seconds": round(time.monotonic() - started, 2)}
             folder.log(json.dumps(record))
-        if is_on_log_grid(step) or step == n_steps:
-            trainer.sync()
+        if keep:
             folder.checkpoint(step, model)
         on_step(step, loss)
     return model.eval()

@@ -42,11 +42,10 @@ class TokenTrainer:
         self.device = next(model.parameters()).device
         hidden = [p for p in model.blocks.parameters() if p.ndim == 2]
         others = [p for p in model.parameters() if not any(p is h for h in hidden)]
-        self.optimizers: list[torch.optim.Optimizer] = [
-            torch.optim.Muon(hidden, lr=settings.lr, weight_decay=0.0),
-            torch.optim.AdamW(others, lr=settings.adamw_lr, weight_decay=0.0),
-        ]
-        self.peaks = [settings.lr, settings.adamw_lr]
+        self.optimizers: list[torch.optim.Optimizer] = [torch.optim.Muon(hidden, lr=settings.lr, weight_decay=0.0)]
+        if others:  # linear self-attention has nothing but matrices
+            self.optimizers.append(torch.optim.AdamW(others, lr=settings.adamw_lr, weight_decay=0.0))
+        self.peaks = [settings.lr, settings.adamw_lr][: len(self.optimizers)]
 
     def step(self, index: int) -> float:
         """One step; returns the batch's loss."""

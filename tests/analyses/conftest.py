@@ -28,9 +28,9 @@ def garg_readouts(garg: Scope) -> Readouts:
     return fit_readouts(garg, n_prompts=1000, n_scored=1000)
 
 
-def decoder(seed: int = 0) -> HookedRegressor:
+def decoder(seed: int = 0, n_layers: int = 2) -> HookedRegressor:
     """A small untrained decoder."""
-    cfg = RegressorConfig(n_dims=3, n_points=8, n_layers=2, n_heads=2, d_model=16, d_head=8, d_mlp=32)
+    cfg = RegressorConfig(n_dims=3, n_points=8, n_layers=n_layers, n_heads=2, d_model=16, d_head=8, d_mlp=32)
     return HookedRegressor(cfg, seed)
 
 

@@ -1,0 +1,298 @@
+import json
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from mesascope import __version__
+from mesascope.cli import app, main
+from mesascope.models import RunConfig, load
+from mesascope.models.formats import zoo_names
+from mesascope.models.training import GramTrainer
+from mesascope.models.training.presets import preset_names
+
+from .conftest import tiny
+
+Run = Callable[..., tuple[int, str, str]]
+COMMANDS = ["report", "probe", "inspect", "zoo", "train"]
+GARG = Path(__file__).parent / "data" / "garg-d5"
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """The program with these arguments: exit code, stdout, stderr."""
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def program(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["mesascope", *map(str, arguments)])
+        code = 0
+        try:
+            main()
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else 0
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return program
+
+
+@pytest.fixture
+def preset(tmp_path: Path) -> Path:
+    """A preset of three steps; JSON is YAML."""
+    path = tmp_path / "mine.yaml"
+    config = tiny().model_dump(mode="json")
+    config["training"] |= {"n_steps": 3, "batch_size": 8}
+    path.write_text(json.dumps(config))
+    return path
+
+
+def is_one_line_error(err: str, *parts: str) -> bool:
+    return (
+        err.startswith("error: ")
+        and err.count("\n") == 1
+        and "Traceback" not in err
+        and all(part in err for part in parts)
+    )
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_every_command_shows_an_example(command):
+    found = CliRunner().invoke(app, [command, "--help"])
+    assert found.exit_code == 0
+    assert "Example" in found.output and f"mesascope {command}" in found.output
+
+
+def test_help_lists_every_command():
+    found = CliRunner().invoke(app, ["--help"])
+    assert found.exit_code == 0
+    assert all(command in found.output for command in COMMANDS)
+
+
+def test_the_module_is_the_same_program():
+    found = subprocess.run([sys.executable, "-m", "mesascope", "--help"], capture_output=True, text=True)
+    assert found.returncode == 0
+    assert "mesa-optimizers" in found.stdout and "report" in found.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["reprot"],
+        ["report"],
+        ["report", "zoo:lsa-1"],  # no --out
+        ["report", "zoo:lsa-1", "--out", "x", "--prompts", "39"],
+        ["probe", "zoo:lsa-1", "--bogus"],
+        ["train", "lsa-1", "--out", "x", "--steps", "0"],
+        ["inspect", "zoo:lsa-1", "--seed", "many"],
+    ],
+    ids=lambda arguments: " ".join(arguments),
+)
+def test_a_wrong_usage_exits_with_2(run, arguments):
+    code, out, err = run(*arguments)
+    assert code == 2 and out == ""
+    assert "Usage" in err and "Traceback" not in err
+
+
+def test_report_writes_two_files_and_prints_where(run, tiny_run, tmp_path):
+    out = tmp_path / "new folder" / "report"
+    code, stdout, stderr = run("report", tiny_run, "--out", out, "--prompts", "100", "--seed", "3", "--w-std", "0.5")
+    assert code == 0
+    assert stdout.splitlines() == [str(out / "report.html"), str(out / "report.json")]
+    assert stderr == "" or stderr.startswith("warning: ")  # no bar where there is no terminal
+    content = json.loads((out / "report.json").read_text())
+    assert content["seed"] == 3 and content["task"]["w_std"] == 0.5
+    assert shlex.split(content["command"]) == ["mesascope", *sys.argv[1:]]
+
+
+def test_a_report_on_the_wrong_scale_of_w_warns_on_stderr(run, tmp_path, monkeypatch):
+    from mesascope.analyses.registry import ANALYSES
+
+    for name in list(ANALYSES)[1:]:
+        monkeypatch.delitem(ANALYSES, name)
+    code, stdout, stderr = run("report", GARG, "--out", tmp_path)
+    assert code == 0 and len(stdout.splitlines()) == 2
+    assert stderr.startswith("warning: ") and "--w-std" in stderr
+
+
+def test_report_refuses_an_output_folder_that_cannot_be_written(run, tiny_run, tmp_path):
+    (tmp_path / "file").write_text("")
+    code, out, err = run("report", tiny_run, "--out", tmp_path / "file" / "x")
+    assert code == 1 and out == ""
+    assert is_one_line_error(err, "cannot write to", "Not a directory", "choose another --out")
+
+
+def test_probe_prints_a_table(run, tiny_run):
+    code, out, err = run("probe", tiny_run, "--prompts", "400")
+    assert code == 0 and err == ""
+    assert all(word in out for word in ("layer 1", "shuffled", "untrained", "decodable"))
+
+
+@pytest.mark.parametrize("target", ["y", "w", "w_ols"])
+def test_probe_prints_json_for_machines(run, tiny_run, target):
+    code, out, err = run("probe", tiny_run, "--json", "--prompts", "400", "--target", target)
+    assert code == 0 and err == ""
+    content = json.loads(out)
+    assert content["data"]["target"] == target
+    assert [layer["label"] for layer in content["data"]["layers"]] == ["input", "layer 1"]
+    assert len(content["claims"]) == 2
+
+
+def test_probe_names_the_nearest_target(run, tiny_run):
+    code, _, err = run("probe", tiny_run, "--target", "w_osl")
+    assert code == 1 and is_one_line_error(err, "'w_osl'; did you mean 'w_ols'?")
+
+
+def test_inspect_says_what_a_checkpoint_is(run, tiny_run):
+    code, out, err = run("inspect", tiny_run)
+    assert code == 0 and err == ""
+    assert all(word in out for word in ("A specimen for tests.", "n_dims=2", "linear_regression", "least squares"))
+    assert "blocks.0.hook_resid_post" in out
+
+
+def test_inspect_prints_json_for_machines(run, tiny_run):
+    code, out, _ = run("inspect", tiny_run, "--json")
+    content = json.loads(out)
+    assert code == 0
+    assert content["model"]["config"]["d_model"] == 3
+    assert content["task"]["n_points"] == 7
+    assert "blocks.0.attn.hook_pattern" in content["hooks"]
+    assert content["performance"]["claims"]
+
+
+@pytest.mark.parametrize("w_std", [None, 5**-0.5])
+def test_inspect_asks_for_the_scale_of_w_where_it_is_not_recorded(run, w_std):
+    code, out, _ = run("inspect", GARG, *([] if w_std is None else ["--w-std", w_std]))
+    assert code == 0
+    assert ("warning:" in out) is (w_std is None)
+
+
+@pytest.mark.skipif(not zoo_names(), reason="the zoo is filled by `make zoo`")
+def test_zoo_lists_every_specimen(run):
+    code, out, _ = run("zoo")
+    assert code == 0
+    assert all(f"zoo:{name}" in out for name in zoo_names())
+    rows = json.loads(run("zoo", "--json")[1])
+    assert [row["name"] for row in rows] == [f"zoo:{name}" for name in zoo_names()]
+    assert all(row["about"] for row in rows)
+
+
+@pytest.mark.parametrize("command", ["report", "probe", "inspect"])
+@pytest.mark.parametrize(
+    "ckpt, parts",
+    [
+        ("no/such/folder", ["no/such/folder does not exist; expected a run folder or zoo:NAME"]),
+        ("zoo:lsa-l", ["the zoo has no 'lsa-l'"]),
+    ],
+)
+def test_a_checkpoint_that_is_not_there_is_one_line(run, tmp_path, command, ckpt, parts):
+    code, out, err = run(command, ckpt, *(["--out", tmp_path] if command == "report" else []))
+    assert code == 1 and out == "" and is_one_line_error(err, *parts)
+
+
+@pytest.mark.parametrize(
+    "options, part",
+    [
+        (["--device", "cuda:99"], "cannot use device 'cuda:99'"),
+        (["--w-std", "0"], "w_std=0.0 is no scale; give a positive number"),
+    ],
+)
+def test_a_bad_option_value_is_one_line(run, tiny_run, options, part):
+    code, out, err = run("inspect", tiny_run, *options)
+    assert code == 1 and out == "" and is_one_line_error(err, part)
+
+
+def test_markup_in_an_error_is_printed_as_it_is(run):
+    assert "[bold]no[/bold] does not exist" in run("inspect", "[bold]no[/bold]")[2]
+
+
+def test_what_is_not_the_users_mistake_keeps_its_traceback(run, tiny_run, monkeypatch):
+    def broken(*args: object, **kwargs: object) -> None:
+        raise ValueError("a bug")
+
+    monkeypatch.setattr("mesascope.analyses.attach", broken)
+    with pytest.raises(ValueError, match="a bug"):
+        run("inspect", tiny_run)
+
+
+def test_train_leaves_a_run_folder_that_says_how_it_was_made(run, preset, tmp_path):
+    code, out, err = run("train", preset, "--out", tmp_path / "run")
+    assert (code, out, err) == (0, f"{tmp_path / 'run'}\n", "")
+    config = RunConfig.model_validate_json((tmp_path / "run" / "config.json").read_text())
+    assert config.version == __version__
+    assert config.command == shlex.join(["mesascope", "train", str(preset), "--out", str(tmp_path / "run")])
+    assert load(tmp_path / "run").seed == 0
+    assert (tmp_path / "run" / "checkpoints" / "step_3.safetensors").is_file()
+
+
+def test_seed_and_steps_overrule_the_preset(run, preset, tmp_path):
+    code, _, _ = run("train", preset, "--out", tmp_path / "run", "--seed", "7", "--steps", "2")
+    assert code == 0
+    config = RunConfig.model_validate_json((tmp_path / "run" / "config.json").read_text())
+    assert config.seed == 7 and config.training is not None and config.training.n_steps == 2
+    assert not (tmp_path / "run" / "checkpoints" / "step_3.safetensors").exists()
+
+
+def test_train_refuses_a_folder_that_holds_a_run(run, preset, tiny_run):
+    before = (tiny_run / "model.safetensors").read_bytes()
+    code, _, err = run("train", preset, "--out", tiny_run)
+    assert code == 1 and is_one_line_error(err, "already holds a run")
+    assert (tiny_run / "model.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "name, parts",
+    [
+        (preset_names()[0][:-1], [f"did you mean '{preset_names()[0]}'?"]),
+        ("not/there.yaml", ["cannot read not/there.yaml"]),
+    ],
+)
+def test_an_unknown_preset_is_one_line_with_the_nearest_name(run, tmp_path, name, parts):
+    code, _, err = run("train", name, "--out", tmp_path / "run")
+    assert code == 1 and is_one_line_error(err, *parts)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "change, part",
+    [
+        (lambda config: config["training"].update(n_steps=0), "training.gram.n_steps"),
+        (lambda config: config.update(modle=1), "modle"),
+        (lambda config: config.pop("model"), "model"),
+        (lambda config: config.pop("training"), "training"),
+    ],
+    ids=["value", "unknown field", "missing field", "no training"],
+)
+def test_a_preset_that_is_no_run_is_one_line_that_names_the_field(run, preset, tmp_path, change, part):
+    config = json.loads(preset.read_text())
+    change(config)
+    preset.write_text(json.dumps(config))
+    code, _, err = run("train", preset, "--out", tmp_path / "run")
+    assert code == 1 and is_one_line_error(err, part)
+    assert not (tmp_path / "run").exists()
+
+
+def test_ctrl_c_in_training_leaves_a_readable_run_folder(run, preset, tmp_path, monkeypatch):
+    step = GramTrainer.step
+
+    def interrupted(self: GramTrainer, index: int) -> float:
+        if index == 2:
+            raise KeyboardInterrupt
+        return step(self, index)
+
+    monkeypatch.setattr(GramTrainer, "step", interrupted)
+    code, out, err = run("train", preset, "--out", tmp_path / "run")
+    assert code == 1 and out == ""
+    assert err == f"stopped at step 2; the last checkpoint stays in {tmp_path / 'run'}\n"
+    assert load(tmp_path / "run").model.cfg.n_dims == 2
+    assert not list((tmp_path / "run").glob(".*"))  # nothing half-written
+
+
+def test_training_that_diverges_is_one_line_and_keeps_the_last_good_checkpoint(run, preset, tmp_path, monkeypatch):
+    monkeypatch.setattr(GramTrainer, "step", lambda self, index: float("nan"))
+    code, _, err = run("train", preset, "--out", tmp_path / "run")
+    assert code == 1 and is_one_line_error(err, "training diverged at step 1", "Lower training.lr")
+    assert load(tmp_path / "run").model.cfg.n_dims == 2
