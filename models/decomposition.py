@@ -72,7 +72,7 @@ def _margin(n_dims: int) -> int:
 
 def _running(left: Tensor, right: Tensor) -> Tensor:
     """Σ_{i<t} left_i rightᵀ_i for every t."""
-    # Shifted rather than cumsum − outer: the difference would leave ε |x_t|² in the null space of a prefix of small points.
+    # Shifted, not cumsum − outer: that would leave ε|x_t|² in the null space of a prefix of small points.
     outer = left[:, :-1, :, None] * right[:, :-1, None, :]
     return torch.nn.functional.pad(outer.cumsum(1), (0, 0, 0, 0, 1, 0))
 

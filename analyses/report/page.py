@@ -34,7 +34,7 @@ def number(value: float | None) -> str:
     return "–" if value is None else f"{value:.4g}".replace("-", "\u2212")
 
 
-def interval(ci: list[float] | None) -> str:
+def interval(ci: list[float | None] | None) -> str:
     """An interval in brackets; with more digits where three would hide its width."""
     if ci is None or None in ci:
         return "–"

@@ -1,6 +1,7 @@
 """What a loader hands over, and what every foreign file must pass before it is believed."""
 
 import pickle
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -76,17 +77,20 @@ def read_pickle_safely(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise MesascopeError(
-            f"{path} was refused: it is no plain tensor file, and loading it could run code ({_first_line(error)}). "
-            "Save a bare state_dict instead"
+            f"{path} was refused: it is no plain tensor file, and loading it could run code ({_reason(error)}); "
+            "save a bare state_dict instead"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except Exception as error:  # whatever torch's reader stumbles on in a broken file, struct.error and IndexError too
         raise MesascopeError(
-            f"{path} cannot be read: truncated or no torch file ({_first_line(error)}). Copy it again"
+            f"{path} cannot be read: truncated or no torch file ({_reason(error)}); copy it again"
         ) from error
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+def _reason(error: Exception) -> str:
+    """PyTorch's own reason in one sentence, without its advice."""
+    text = " ".join(str(error).split())
+    refused = re.search(r"[Uu]nsupported .*?(GLOBAL [\w.]+|operand \d+|class [\w.]+)", text)
+    return refused.group(0) if refused else text.split(". ")[0][:160] or type(error).__name__
 
 
 def load_weights(model: HookedRegressor, weights: Mapping[str, Tensor], path: Path) -> None:

@@ -77,15 +77,19 @@ class GargFormat(Format):
         path = self._weights_file(folder)
         content = read_pickle_safely(path)
         state = content.get("model_state_dict", content) if isinstance(content, dict) else None
-        if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        if not isinstance(state, dict) or not all(
+            isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
+        ):
             raise MesascopeError(f"{path} holds no state_dict (got {type(content).__name__}); expected name → tensor")
         weights = translate(state)
         if "embed.W_pos" not in weights:
             raise MesascopeError(f"{path} has no _backbone.wpe.weight: not a GPT-2 backbone of Garg et al.")
         try:
             cfg, task = self._model(config, len(weights["embed.W_pos"]) // 2), self._task(config, w_std)
-        except (KeyError, TypeError) as error:
-            raise MesascopeError(f"{folder / 'config.yaml'} lacks {error}; expected Garg et al.'s config") from error
+        except (KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
+            raise MesascopeError(
+                f"{folder / 'config.yaml'} lacks a field or has it ill-typed ({error}); expected Garg et al.'s config"
+            ) from error
         except ValidationError as error:
             raise MesascopeError(
                 f"{folder / 'config.yaml'} does not describe a model ({error.errors()[0]['msg']})"
@@ -135,10 +139,10 @@ class GargFormat(Format):
             raise MesascopeError(
                 f"task {training['task']!r} is not supported yet; expected linear_regression or noisy_linear_regression"
             )
-        noise = (training.get("task_kwargs") or {}).get("noise_std", 0.0) if "noisy" in training["task"] else 0.0
+        options = training.get("task_kwargs") or {}
         return LinearRegression(
             n_dims=config["model"]["n_dims"],
             n_points=training["curriculum"]["points"]["end"],
-            noise_std=noise,
-            w_std=1.0 if w_std is None else w_std,
+            noise_std=options.get("noise_std", 0.0),
+            w_std=options.get("scale", 1.0) if w_std is None else w_std,
         )

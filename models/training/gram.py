@@ -20,12 +20,11 @@ from torch import Tensor
 
 from mesascope.models.config import Config
 from mesascope.models.errors import MesascopeError
-from mesascope.models.inputs import Gaussian, Uniform
+from mesascope.models.inputs import Gaussian, Uniform, describe_inputs
 from mesascope.models.prompts import Prompts
 from mesascope.models.regressor import HookedRegressor, RegressorConfig
 from mesascope.models.streams import generator
 from mesascope.models.tasks import Task
-from mesascope.models.tasks.linear_regression import describe_inputs
 from mesascope.models.training.schedule import warmup_cosine
 
 Maps = Float[Tensor, "n_seeds n_layers D D"]

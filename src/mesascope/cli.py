@@ -66,9 +66,7 @@ def report(
     """Run every analysis and write a report that opens anywhere, offline."""
     from mesascope.analyses import write_report
     from mesascope.analyses.registry import ANALYSES
-    from mesascope.analyses.report.write import check_writable
 
-    check_writable(out)
     scope = _attach(ckpt, seed, device, w_std)
     with _progress(len(ANALYSES) + 1, "analyses") as advance:
         written = write_report(scope, out, prompts, command=_command(), on_analysis=advance)

@@ -75,8 +75,8 @@ def holds_w() -> HookedRegressor:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.zero_()
-        model.embed.W_E[:4, :4] = torch.eye(4)  # type: ignore[index, union-attr, operator]
-        model.embed.b_E[4] = 1.0  # type: ignore[index, union-attr, operator]
+        model.embed.W_E[:4, :4] = torch.eye(4)  # type: ignore[operator]
+        model.embed.b_E[4] = 1.0  # type: ignore[operator]
         layer.W_Q[0, 4, 0] = layer.W_K[0, 3, 0] = 1.0
         layer.W_V[0, :3] = layer.W_O[0, :, 5:] = torch.eye(3)
     return model

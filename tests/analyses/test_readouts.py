@@ -4,7 +4,7 @@ import torch
 from sklearn.linear_model import Ridge
 
 from mesascope.analyses import attach, fit_readouts
-from mesascope.analyses.readouts import layer_label
+from mesascope.analyses.layers import layer_label
 from mesascope.models import LeastSquares, MesascopeError
 from mesascope.probes import capture
 
@@ -135,10 +135,16 @@ def test_an_unknown_target_is_refused(garg):
         fit_readouts(garg, "w_osl")
 
 
-@pytest.mark.parametrize("counts", [(39, 4000), (20_000, 39)])
-def test_too_few_prompts_are_refused(garg, counts):
-    with pytest.raises(MesascopeError, match="the intervals need at least 40 of each"):
-        fit_readouts(garg, n_prompts=counts[0], n_scored=counts[1])
+@pytest.mark.parametrize(
+    "options, complaint",
+    [
+        ({"n_prompts": 39}, "n_prompts=39: readouts need at least 40"),
+        ({"n_scored": 39}, "n_scored=39: the intervals need at least 40 prompts"),
+    ],
+)
+def test_too_few_prompts_are_refused(garg, options, complaint):
+    with pytest.raises(MesascopeError, match=complaint):
+        fit_readouts(garg, **options)
 
 
 def test_a_bare_predictor_has_no_layers_to_read():

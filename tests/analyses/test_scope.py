@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from mesascope.analyses import Scope, attach
+from mesascope.analyses.scope import BATCH
 from mesascope.models import GradientDescent, LeastSquares, LinearRegression, MesascopeError, Newton, Prompts
 from mesascope.models.formats import zoo_names
 from mesascope.models.inputs import Gaussian
@@ -157,13 +158,15 @@ def test_reseeding_keeps_the_model_and_forgets_what_was_measured():
     assert not torch.equal(scope.prompts(4, "any").xs, other.prompts(4, "any").xs)
 
 
-@pytest.mark.parametrize("n_prompts, at_least, n_batches", [(130, 1, 1), (130, 20, 20), (130, 130, 130), (2001, 2, 3)])
+@pytest.mark.parametrize(
+    "n_prompts, at_least, n_batches", [(130, 1, 1), (130, 20, 20), (130, 130, 130), (2 * BATCH + 1, 2, 3)]
+)
 def test_prompts_do_not_depend_on_batches(n_prompts, at_least, n_batches):
     scope = attach(decoder())
     whole, parts = scope.prompts(n_prompts, "any"), list(scope.batches(n_prompts, "any", at_least))
     joined, sizes = Prompts.concat(parts), [len(part) for part in parts]
     assert torch.equal(whole.xs, joined.xs) and torch.equal(whole.ys, joined.ys)
-    assert len(parts) == n_batches and max(sizes) - min(sizes) <= 1 and max(sizes) <= 1000
+    assert len(parts) == n_batches and max(sizes) - min(sizes) <= 1 and max(sizes) <= BATCH
     assert torch.equal(whole.xs, attach(decoder(7)).prompts(n_prompts, "any").xs)  # nor on the model
 
 
@@ -175,10 +178,10 @@ def test_streams_share_no_prompt():
 
 def test_predictions_do_not_depend_on_the_batch_they_come_in():
     scope = attach(decoder())
-    prompts = scope.prompts(2100, "any")  # more than two forward passes
+    prompts = scope.prompts(2 * BATCH + 100, "any")  # three forward passes
     preds = scope.predict(prompts)
-    assert preds.dtype == torch.float64 and preds.shape == (2100, 8) and not preds.requires_grad
-    torch.testing.assert_close(preds[2050:], scope.predict(prompts[2050:]), atol=1e-5, rtol=1e-4)
+    assert preds.dtype == torch.float64 and preds.shape == (len(prompts), 8) and not preds.requires_grad
+    torch.testing.assert_close(preds[2 * BATCH :], scope.predict(prompts[2 * BATCH :]), atol=1e-5, rtol=1e-4)
 
 
 def test_values_are_cut_to_the_points_a_model_reads(predicts_y):

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from mesascope.models.inputs import Gaussian, Mixture, Uniform, random_bases
-from mesascope.models.spectra import Fixed, LogUniform
+from mesascope.models.inputs import Gaussian, Mixture, Uniform, describe_inputs, random_bases
+from mesascope.models.spectra import Fixed, LogUniform, TwoLevel
 from mesascope.models.streams import generator
 
 
@@ -76,3 +76,12 @@ def test_a_mixture_takes_each_component_equally_often_and_whole_prompts_at_a_tim
 def test_a_mixture_of_one_is_refused():
     with pytest.raises(ValueError, match="at least 2 items"):
         Mixture(components=(Gaussian(),))
+
+
+def test_inputs_are_described_by_kind_spectrum_and_scalars():
+    wide = Gaussian(spectrum=LogUniform(kappa=30))
+    assert describe_inputs(Gaussian()) == "gaussian isotropic"
+    assert describe_inputs(Gaussian(spectrum=TwoLevel())) == "gaussian two_level(ratio=100)"
+    assert describe_inputs(Gaussian(spectrum=Fixed(eigenvalues=(1, 2)))) == "gaussian fixed(eigenvalues=(1.0, 2.0))"
+    described = describe_inputs(Mixture(components=(wide, Uniform(half_width=0.5))))
+    assert described == "gaussian log_uniform(kappa=30) | uniform(half_width=0.5)"

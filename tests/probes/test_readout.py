@@ -9,7 +9,9 @@ from mesascope.probes import LinearReadout, Moments, choose_alpha
 from mesascope.probes.readout import ALPHAS
 
 
-def made(n: int, singular: torch.Tensor, d_y: int = 2, noise: float = 0.1, seed: int = 0) -> tuple[torch.Tensor, ...]:
+def made(
+    n: int, singular: torch.Tensor, d_y: int = 2, noise: float = 0.1, seed: int = 0
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Off-centre features whose covariance has the given singular values, and noisy linear targets."""
     rng = torch.Generator().manual_seed(seed)
     d = len(singular)
@@ -178,5 +180,6 @@ def test_chosen_alpha_is_nearly_as_good_as_the_best_on_fresh_data(noise):
 
 def test_noise_asks_for_more_penalty():
     singular = torch.logspace(0, -1, 30).double()
-    chosen = [choose_alpha(blocks_of(*made(80, singular, d_y=1, noise=noise), 4)) for noise in (0.0, 3.0)]
+    data = [made(80, singular, d_y=1, noise=noise) for noise in (0.0, 3.0)]
+    chosen = [choose_alpha(blocks_of(resid, y, 4)) for resid, y in data]
     assert chosen[0] <= 1e-9 < 1e-3 <= chosen[1]

@@ -3,7 +3,7 @@ import torch
 
 from mesascope.models import GradientDescent, LeastSquares, LinearRegression, Newton, Ridge
 from mesascope.models.inputs import Uniform
-from mesascope.models.learners.battery import Sweep, battery, rivals
+from mesascope.models.learners.battery import Sweep, battery, refine, rivals
 from tests.models.learners.prompts import prompts_of
 
 TASK = LinearRegression(n_dims=3, n_points=6, noise_std=0.1)
@@ -41,3 +41,25 @@ def test_the_grids_scale_with_the_inputs_so_that_predictions_do_not_depend_on_un
 
 def test_a_sweep_from_zero_steps_names_its_members_rightly():
     assert [member.n_steps for member in Sweep(Newton(3), (0, 1, 3)).members()] == [0, 1, 3]
+
+
+@pytest.mark.parametrize(
+    "truth", [GradientDescent(5, 0.13), GradientDescent(5, 0.071), Ridge(0.65), Ridge(0.26)], ids=repr
+)
+def test_refining_moves_a_scalar_of_the_grid_to_the_true_one(truth):
+    prompts = prompts_of()
+    target = truth.predict(prompts)
+
+    def score(learner):
+        return -(learner.predict(prompts) - target).square().mean().item()
+
+    found = refine(GradientDescent(5, 0.1) if isinstance(truth, GradientDescent) else Ridge(0.4), score)
+    assert getattr(found, truth.scalar) == pytest.approx(getattr(truth, truth.scalar), rel=0.01)  # 16 steps of Brent
+    assert (found.n_steps, type(found)) == (truth.n_steps, type(truth))
+
+
+def test_refining_never_makes_a_learner_worse_and_leaves_one_without_a_scalar():
+    best = GradientDescent(5, 0.1)
+    assert refine(best, lambda learner: float(learner == best)) == best
+    assert refine(Newton(4), lambda learner: 0.0) == Newton(4)
+    assert refine(LeastSquares(), lambda learner: 0.0) == LeastSquares()

@@ -4,7 +4,6 @@ import torch
 from mesascope.models import LinearRegression
 from mesascope.models.inputs import Gaussian, Mixture, Uniform
 from mesascope.models.spectra import LogUniform, TwoLevel
-from mesascope.models.tasks.linear_regression import describe_inputs
 
 TASK = LinearRegression(n_dims=3, n_points=5, noise_std=0.1)
 MIXTURE = Mixture(components=(Gaussian(), Gaussian(spectrum=LogUniform(kappa=30)), Uniform()))
@@ -78,10 +77,6 @@ def test_a_mixture_lists_its_components_as_tasks_and_a_plain_task_lists_itself()
     assert [part.inputs for part in parts.values()] == list(MIXTURE.components)
     assert all(part.noise_std == 0.2 for part in parts.values())
     assert TASK.components() == {"gaussian isotropic": TASK}
-
-
-def test_a_mixture_is_described_by_its_components():
-    assert describe_inputs(MIXTURE) == "gaussian isotropic | gaussian log_uniform(kappa=30) | uniform(half_width=1)"
 
 
 @pytest.mark.parametrize(

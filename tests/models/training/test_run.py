@@ -3,7 +3,16 @@ import json
 import pytest
 import torch
 
-from mesascope.models import LinearRegression, MesascopeError, RegressorConfig, RunConfig, load, train
+from mesascope.models import (
+    HookedRegressor,
+    LinearRegression,
+    MesascopeError,
+    RegressorConfig,
+    RunConfig,
+    load,
+    save,
+    train,
+)
 from mesascope.models.training import GramTraining, TokenTraining
 from mesascope.models.training.run import is_on_log_grid
 
@@ -106,3 +115,19 @@ def test_a_diverging_run_says_so_and_leaves_the_last_good_checkpoint(tmp_path, l
 
 def test_the_log_grid_is_zero_and_the_powers_of_two():
     assert [step for step in range(70) if is_on_log_grid(step)] == [0, 1, 2, 4, 8, 16, 32, 64]
+
+
+def test_a_run_without_training_cannot_be_trained(tmp_path):
+    with pytest.raises(MesascopeError, match="the run has no `training`; add one"):
+        train(RUNS["tokens"].model_copy(update={"training": None}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_model_saved_is_the_model_loaded(tmp_path):
+    model = HookedRegressor(DECODER, seed=7)
+    save(model, tmp_path / "run", TASK, about="Made by hand.")
+    loaded = load(tmp_path / "run")
+    assert torch.equal(predictions(loaded.model), predictions(model))
+    assert (loaded.task, loaded.about, loaded.seed, loaded.model.cfg) == (TASK, "Made by hand.", 7, DECODER)
+    with pytest.raises(MesascopeError, match="already holds a run"):
+        save(model, tmp_path / "run", TASK)
