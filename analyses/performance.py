@@ -72,7 +72,9 @@ class Performance(Result):
 
     @property
     def best_w_std(self) -> float:
-        """The scale of w at which the model's relative loss is least."""
+        """The scale of w at which the model's relative loss is least; the stated one unless another is better."""
+        if self.gain.low <= 0:
+            return self.w_std
         return self.w_std * SCALES[min(range(len(SCALES)), key=self.relative_loss.__getitem__)]
 
     @property
@@ -111,7 +113,7 @@ class Performance(Result):
         scale = Claim(
             id="performance.w_std",
             text=f"With w_std={self.w_std:g} the relative loss {self._late_points} "
-            + ("is the least of all scales tried." if self.best_w_std == self.w_std else f"{better}."),
+            + ("is not above that at any other scale." if self.best_w_std == self.w_std else f"{better}."),
             value=self.gain.value,
             ci=self.gain.ci,
             null=0.0,

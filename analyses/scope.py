@@ -15,7 +15,7 @@ from mesascope.models import Checkpoint, HookedRegressor, LinearRegression, Mesa
 from mesascope.models.tasks import Task
 
 T = TypeVar("T")
-BATCH = 256
+BATCH = 128
 """Most prompts in a forward pass: small enough that activations stay in a CPU's cache (1.5× faster than 1000)."""
 
 

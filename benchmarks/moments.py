@@ -42,7 +42,7 @@ from mesascope.models import HookedRegressor
 from mesascope.models.training.presets import read_preset
 from mesascope.probes import Moments, capture
 
-preset, n_prompts, size = read_preset("decoder-d5"), int(sys.argv[1]), 500
+preset, n_prompts, size = read_preset("decoder-d5"), int(sys.argv[1]), 100
 model, moments = HookedRegressor(preset.model), {}
 batches = (preset.task.sample(size, seed=0, start=start) for start in range(0, n_prompts, size))
 for batch in capture(model, batches, model.residual_hooks, read_only=True):

@@ -134,8 +134,9 @@ class SoftmaxAttention(Attention):
         return scores.masked_fill(~self.mask(q.shape[1]), -torch.inf)
 
     def pattern(self, scores: Pattern) -> Pattern:
-        """Softmax over keys."""
-        return scores.softmax(-1)
+        """Softmax over keys; zero for a query that sees none, as in the fused kernel."""
+        blind = ~self.mask(scores.shape[-1]).any(-1, keepdim=True)
+        return scores.softmax(-1).masked_fill(blind, 0.0)
 
 
 class LinearAttention(Attention):

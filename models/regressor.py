@@ -193,7 +193,7 @@ class HookedRegressor(HookedRootModule):
             MesascopeError: The filter matches no hook.
         """
         preds, cache = super().run_with_cache(xs, ys, names_filter=resolve_hooks(self, names_filter), **kwargs)
-        return preds, ActivationCache(cache, self)
+        return preds, ActivationCache(cache, self, has_batch_dim=not kwargs.get("remove_batch_dim", False))
 
     @property
     def residual_hooks(self) -> list[str]:

@@ -8,6 +8,7 @@ from pydantic import Field
 from torch import Generator, Tensor
 
 from mesascope.models.config import Config
+from mesascope.models.errors import MesascopeError
 
 
 def trace_to_dims(raw: Float[Tensor, "n_prompts n_dims"]) -> Float[Tensor, "n_prompts n_dims"]:
@@ -76,11 +77,11 @@ class Fixed(Config):
         """Eigenvalues of Σ for each prompt, float64.
 
         Raises:
-            ValueError: The number of eigenvalues is not n_dims, or one is negative, or all are zero.
+            MesascopeError: The number of eigenvalues is not n_dims, or one is negative, or all are zero.
         """
         raw = torch.tensor(self.eigenvalues, device=rng.device, dtype=torch.float64)
         if len(raw) != n_dims or (raw < 0).any() or raw.sum() == 0:
-            raise ValueError(
+            raise MesascopeError(
                 f"spectrum has eigenvalues {self.eigenvalues} for n_dims={n_dims}; "
                 "give one non-negative number per dimension, not all zero"
             )

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-_CHUNK = 512
+_CHUNK = 1024
 """Rows a time: Z stays in cache between the copy that builds it and the product that reads it."""
 
 

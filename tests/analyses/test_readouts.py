@@ -87,7 +87,7 @@ def test_least_squares_stands_beside_the_readouts_on_the_same_prompts(garg, garg
 
 def test_layers_of_a_trained_decoder_improve_with_depth(garg_readouts):
     values = [found.r2.value for found in garg_readouts.layers]
-    assert values == sorted(values) or max(np.diff(sorted(values)) - np.diff(values)) < 0.02
+    assert np.diff(values).min() > -0.02  # the input and layer 1 hold nothing, so their order is chance
     assert values[-1] > 0.7 > 0.1 > values[0]
     late = layer(garg_readouts, "final norm").r2_by_point[8:]
     assert min(late[:-2]) > 0.9

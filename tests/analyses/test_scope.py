@@ -159,7 +159,7 @@ def test_reseeding_keeps_the_model_and_forgets_what_was_measured():
 
 
 @pytest.mark.parametrize(
-    "n_prompts, at_least, n_batches", [(130, 1, 1), (130, 20, 20), (130, 130, 130), (2 * BATCH + 1, 2, 3)]
+    "n_prompts, at_least, n_batches", [(BATCH, 1, 1), (130, 20, 20), (130, 130, 130), (2 * BATCH + 1, 2, 3)]
 )
 def test_prompts_do_not_depend_on_batches(n_prompts, at_least, n_batches):
     scope = attach(decoder())

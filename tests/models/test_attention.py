@@ -36,8 +36,8 @@ def by_loops(layer, resid):
     out = torch.zeros_like(resid) + (0 if layer.out_bias is None else layer.out_bias)
     for b, query, head in itertools.product(range(batch), range(n_tokens), range(N_HEADS)):
         q = resid[b, query] @ layer.W_Q[head] + biases[0, head]
-        keys = range(query + 1 if layer.causal else n_tokens)
-        keys = [key for key in keys if layer.query_is_key or key != n_tokens - 1]
+        seen = range(query + 1 if layer.causal else n_tokens)
+        keys = [key for key in seen if layer.query_is_key or key != n_tokens - 1]
         scores = torch.stack([q @ (resid[b, key] @ layer.W_K[head] + biases[1, head]) for key in keys])
         weights = (scores / D_HEAD**0.5).softmax(0) if kind == "SoftmaxAttention" else scores
         for key, weight in zip(keys, weights, strict=True):
@@ -128,3 +128,14 @@ def test_the_mask_by_hand():
     }
     for (causal, query_is_key), rows in expected.items():
         assert visible(3, causal, query_is_key, torch.device("cpu")).tolist() == torch.tensor(rows).bool().tolist()
+
+
+@pytest.mark.parametrize("kind", ATTENTIONS)
+@pytest.mark.parametrize("causal", [True, False])
+def test_a_query_that_sees_no_key_gets_nothing_on_either_path(kind, causal, resid):
+    layer = ATTENTIONS[kind](D_MODEL, N_HEADS, D_HEAD, bias=False, causal=causal, query_is_key=False).double()
+    torch.nn.init.normal_(layer.qkv_weight)
+    torch.nn.init.normal_(layer.out_weight)
+    assert (layer(resid[:, :1]) == 0).all()
+    layer.hook_pattern.add_hook(lambda value, hook: None)
+    assert (layer(resid[:, :1]) == 0).all()

@@ -21,7 +21,7 @@ def prompts_of(n_points=6, n_prompts=5):
     return LinearRegression(n_dims=3, n_points=n_points).sample(n_prompts, seed=0)
 
 
-@pytest.fixture(params=VARIANTS.values(), ids=VARIANTS.keys())
+@pytest.fixture(params=list(VARIANTS.values()), ids=list(VARIANTS))
 def model(request):
     return HookedRegressor(request.param, seed=1)
 
@@ -99,15 +99,16 @@ def test_a_layers_weights_do_not_depend_on_how_many_layers_follow():
 def test_weights_have_the_announced_standard_deviation():
     cfg = DECODER.model_copy(update={"d_model": 64, "n_heads": 4, "d_head": 16, "d_mlp": 256, "n_layers": 3})
     model = HookedRegressor(cfg)
-    block = model.blocks[0]
+    weights = dict(model.named_parameters())
     expected = {
-        "qkv": (block.attn.qkv_weight, 0.5 / 64**0.5),
-        "out": (block.attn.out_weight, 0.5 / 64**0.5 / 6**0.5),
-        "in": (block.mlp.W_in, 0.5 / 64**0.5),
-        "mlp out": (block.mlp.W_out, 0.5 / 256**0.5 / 6**0.5),
+        "blocks.0.attn.qkv_weight": 0.5 / 64**0.5,
+        "blocks.0.attn.out_weight": 0.5 / 64**0.5 / 6**0.5,
+        "blocks.0.mlp.W_in": 0.5 / 64**0.5,
+        "blocks.0.mlp.W_out": 0.5 / 256**0.5 / 6**0.5,
     }
-    for name, (weight, std) in expected.items():
-        assert weight.std().item() == pytest.approx(std, rel=4 / (2 * weight.numel()) ** 0.5), name
+    for name, std in expected.items():
+        four_errors = 4 / (2 * weights[name].numel()) ** 0.5
+        assert weights[name].std().item() == pytest.approx(std, rel=four_errors), name
 
 
 def test_the_untrained_twin_has_the_same_architecture_and_dtype_and_other_weights():

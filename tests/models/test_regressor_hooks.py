@@ -109,7 +109,7 @@ def test_the_models_factored_matrices_stack_those_of_the_layers():
         stacked = getattr(model, name)
         assert isinstance(stacked, FactoredMatrix) and stacked.AB.shape == (2, 2, 8, 8)
         for layer, attention in enumerate(model.attentions):
-            torch.testing.assert_close(stacked.AB[layer], getattr(attention, name).AB)
+            torch.testing.assert_close(stacked.A[layer] @ stacked.B[layer], getattr(attention, name).AB)
 
 
 @pytest.mark.parametrize("layer_norm", [True, False])
@@ -118,3 +118,10 @@ def test_residual_hooks_are_the_stream_from_start_to_end(layer_norm):
     hooks = ["blocks.0.hook_resid_pre", "blocks.0.hook_resid_post", "blocks.1.hook_resid_post"]
     assert model.residual_hooks == hooks + ["ln_final.hook_normalized"] * layer_norm
     assert set(model.residual_hooks) <= set(model.hook_dict)
+
+
+@pytest.mark.parametrize("remove", [True, False])
+def test_a_cache_of_one_prompt_may_drop_its_batch_dimension(remove):
+    _, cache = model_of().run_with_cache(PROMPTS.xs[:1], PROMPTS.ys[:1], remove_batch_dim=remove)
+    assert cache.has_batch_dim is not remove
+    assert cache["resid_post", 1].shape == ((12, 8) if remove else (1, 12, 8))

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from mesascope.models import MesascopeError
 from mesascope.models.spectra import Fixed, Geometric, Isotropic, LogUniform, TwoLevel
 from mesascope.models.streams import generator
 
@@ -66,7 +67,7 @@ def test_fixed_keeps_the_given_proportions():
 
 @pytest.mark.parametrize("eigenvalues", [(1.0,), (1.0, -1.0), (0.0, 0.0)])
 def test_fixed_refuses_a_spectrum_that_does_not_fit(eigenvalues):
-    with pytest.raises(ValueError, match="one non-negative number per dimension"):
+    with pytest.raises(MesascopeError, match="one non-negative number per dimension"):
         Fixed(eigenvalues=eigenvalues).sample(1, 2, generator(0))
 
 

@@ -42,9 +42,10 @@ def test_written_products_are_the_models_gauge_free_maps():
     W_PV, W_KQ = random_maps(2)
     model = HookedRegressor(lsa(2)).double()
     write_products(model, W_PV[0], W_KQ[0], n_context=6)
-    torch.testing.assert_close(model.QK.AB[:, 0], W_KQ[0].mT)
-    torch.testing.assert_close(model.OV.AB[:, 0], W_PV[0].mT / 6)
-    for attention in model.attentions:  # balanced: neither factor of a pair is larger
+    for layer, attention in enumerate(model.attentions):
+        torch.testing.assert_close(attention.W_Q[0] @ attention.W_K[0].T, W_KQ[0, layer].T)
+        torch.testing.assert_close(attention.W_V[0] @ attention.W_O[0], W_PV[0, layer].T / 6)
+        # balanced: neither factor of a pair is larger
         torch.testing.assert_close(attention.W_Q[0].norm(), attention.W_K[0].norm())
         torch.testing.assert_close(attention.W_V[0].norm(), attention.W_O[0].norm())
 

@@ -1,6 +1,7 @@
 import pytest
 
 from mesascope.models import MesascopeError, RunConfig
+from mesascope.models.training import TokenTraining
 from mesascope.models.training.presets import preset_names, read_preset
 
 GOOD = """
@@ -35,7 +36,8 @@ def test_every_bundled_preset_is_a_run_that_says_what_it_is_about(name):
 @pytest.mark.parametrize("suffix", [".yaml", ".yml"])
 def test_a_file_of_ones_own_is_a_preset_too(written, suffix):
     config = read_preset(written(GOOD, "mine" + suffix))
-    assert (config.model.d_model, config.task.n_points, config.training.n_steps) == (8, 5, 3)
+    assert (config.model.d_model, config.task.n_points) == (8, 5)
+    assert config.training == TokenTraining(n_steps=3)
 
 
 def test_an_unknown_preset_suggests_the_nearest():
@@ -92,6 +94,8 @@ def test_yaml_that_is_no_mapping_is_refused(written, text):
 
 
 def test_the_limit_on_points_is_that_of_the_positions_and_slots_have_none(written):
-    assert read_preset(written(GOOD.replace("n_steps: 3", "n_extra_points: 2"))).training.n_extra_points == 2
+    assert read_preset(written(GOOD.replace("n_steps: 3", "n_extra_points: 2"))).training == TokenTraining(
+        n_extra_points=2
+    )
     slots = GOOD.replace("d_model: 8", "read: slots, d_model: 2").replace("n_points: 5", "n_points: 50")
     assert read_preset(written(slots)).task.n_points == 50
