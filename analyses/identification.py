@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from transformer_lens.utilities.statistics import bootstrap_ci
 
-from mesascope.analyses.claim import Claim, Figure, Result
+from mesascope.analyses.claim import Claim, Figure, Result, fixed
 from mesascope.analyses.plots import heatmap, lines, with_band
 from mesascope.analyses.scope import Scope
 from mesascope.analyses.trial import N_BLOCKS, Trial, confusion
@@ -54,11 +54,14 @@ class LayerMatch:
     untrained_skill: Estimate | None
     matches: tuple[Match, ...]
     ceiling: tuple[tuple[float, ...], ...]
-    """Row i: match i's learner as if it were the model, against each family (in the order of `matches`)."""
+    """Row i: match i's learner as if it were the model, against each family (in the order of `matches`); empty if a
+    gate failed."""
     alive: tuple[str, ...]
     """Families that the score does not exclude; empty if a gate failed."""
+    gate: str
+    """The verdict if a gate failed, otherwise empty."""
     reason: str
-    """Why the verdict is not a name."""
+    """Why the verdict is not a name, to follow "but"; empty if it is."""
 
     @property
     def best(self) -> Match:
@@ -68,8 +71,8 @@ class LayerMatch:
     @property
     def verdict(self) -> str:
         """A family, "undetermined: A or B", "none of the listed", or "no algorithm"."""
-        if not self.alive:
-            return self.reason
+        if self.gate:
+            return self.gate
         if len(self.alive) == 1:
             return self.alive[0]
         return f"undetermined: {', '.join(self.alive[:-1])} or {self.alive[-1]}"
@@ -108,12 +111,11 @@ class Identification(Result):
         floors = [floor for floor in (best.zero, best.untrained) if floor is not None]
         where = "The output" if layer.label == "output" else f"The reading of {layer.label}"
         text = f"{where} errs most like {best.learner.label}, with similarity {best.similarity.value:.4f}"
-        if len(layer.matches) > 1:
-            rest = ", ".join(f"{match.family} {match.similarity.value:.4f}" for match in layer.matches[1:])
-            text += f" ({rest})"
+        rest = ", ".join(f"{match.family} {match.similarity.value:.4f}" for match in layer.matches[1:])
+        text += f" ({rest})" if rest else ""
         return Claim(
             id=f"identification.{layer.label.replace(' ', '_')}",
-            text=text + (f"; {layer.reason}." if len(layer.alive) > 1 else "."),
+            text=text + (f", but {layer.reason}." if layer.reason else "."),
             value=best.similarity.value,
             ci=best.similarity.ci,
             null=max(floors),
@@ -122,7 +124,7 @@ class Identification(Result):
 
     def figures(self) -> tuple[Figure, ...]:
         """Scores with floors, the ceiling of the output, matching steps, and the heat map over Newton steps."""
-        return (self._scores(), self._ceiling(), *self._steps())
+        return (self._scores(), *self._ceiling(), *self._steps())
 
     def _scores(self) -> Figure:
         labels = [layer.label for layer in self.layers]
@@ -147,12 +149,14 @@ class Identification(Result):
             with_band(labels, {**series, **floors}, "similarity of errors"),
         )
 
-    def _ceiling(self) -> Figure:
+    def _ceiling(self) -> tuple[Figure, ...]:
         output = self.layers[-1]
+        if not output.ceiling:
+            return ()
         families = [match.family for match in output.matches]
         rows = [[match.similarity.value for match in output.matches], *reversed(output.ceiling)]
         names = ["the output", *(f"exact {match.learner.label}" for match in reversed(output.matches))]
-        return Figure(
+        figure = Figure(
             "identification-ceiling",
             "Ceiling: the learners themselves, through the same pipeline",
             "Each upper row takes an exact learner, the family's best match of the output, as if it were the model. "
@@ -160,6 +164,7 @@ class Identification(Result):
             "where it is no closer to a family than the others are to each other, the score cannot name it.",
             heatmap(families, names, rows, "matched with the best of", "similarity", low=0.5, text=True),
         )
+        return (figure,)
 
     def _steps(self) -> tuple[Figure, ...]:
         if len(self.layers) == 1:
@@ -215,6 +220,7 @@ class Identification(Result):
                     "skill": {"value": layer.skill.value, "ci": list(layer.skill.ci)},
                     "verdict": layer.verdict,
                     "alive": list(layer.alive),
+                    "gate": layer.gate,
                     "reason": layer.reason,
                     "matches": [
                         {
@@ -315,24 +321,27 @@ def _match(index: int, tune: Trial, score: Trial, twin: Trial | None, rng: torch
         for i, learner in enumerate(learners)
     )
     skill, untrained_skill = score.skill(index), None if twin is None else twin.skill(index)
-    alive, reason = judge(matches, skill, untrained_skill)
-    return LayerMatch(
-        score.labels[index], skill, untrained_skill, matches, confusion(learners, tune, score), alive, reason
-    )
+    gate, alive, reason = judge(matches, skill, untrained_skill)
+    ceiling = () if gate else confusion(learners, tune, score)
+    return LayerMatch(score.labels[index], skill, untrained_skill, matches, ceiling, alive, gate, reason)
 
 
-def judge(matches: Sequence[Match], skill: Estimate, untrained_skill: Estimate | None) -> tuple[tuple[str, ...], str]:
-    """The families that a layer's scores do not exclude, and why there is not exactly one.
+def judge(
+    matches: Sequence[Match], skill: Estimate, untrained_skill: Estimate | None
+) -> tuple[str, tuple[str, ...], str]:
+    """The gate that failed (or ""), the families that a layer's scores do not exclude, and why there is not just one.
 
     A family other than the best is excluded if it is beaten in 95% of bootstraps *and* its match is less like the
     best match than the layer is: what the layer leaves unexplained must be smaller than the difference it is to decide.
     """
     best = matches[0]
-    if skill.low <= max(MIN_SKILL, 0.0 if untrained_skill is None else untrained_skill.high):
-        return (), "no algorithm (predicts too little)"
+    if skill.low <= MIN_SKILL:
+        return "no algorithm", (), f"it predicts too little to be compared (R² = {fixed(skill.value)})"
+    if untrained_skill is not None and skill.low <= untrained_skill.high:
+        return "no algorithm", (), f"it predicts no more than its untrained twin (R² = {fixed(untrained_skill.value)})"
     if best.similarity.low <= max(best.zero, best.untrained or 0.0):
-        return (), "no algorithm (no closer than its floor)"
+        return "no algorithm", (), "that is no more than its floor"
     if best.similarity.high < MIN_SIMILARITY:
-        return (), "none of the listed"
+        return "none of the listed", (), f"below {MIN_SIMILARITY:g} that is none of the listed"
     rest = [match.family for match in matches[1:] if match.beaten < WIN or match.likeness >= best.similarity.low]
-    return (best.family, *rest), f"not told apart from {' or '.join(rest)}" if rest else ""
+    return "", (best.family, *rest), f"that does not tell it from {' or '.join(rest)}" if rest else ""

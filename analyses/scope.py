@@ -121,7 +121,7 @@ class Scope:
 
     def batches(self, n_prompts: int, stream: str, at_least: int = 1) -> Iterator[Prompts]:
         """The first `n_prompts` of a stream, in `at_least` or more batches whose sizes differ by one at most."""
-        n_batches = max(at_least, math.ceil(n_prompts / BATCH))
+        n_batches = min(max(at_least, math.ceil(n_prompts / BATCH)), n_prompts)
         edges = [index * n_prompts // n_batches for index in range(n_batches + 1)]
         return (self.prompts(stop - start, stream, start) for start, stop in pairwise(edges))
 

@@ -99,11 +99,7 @@ def test_a_planted_learner_is_found_by_name(learner, empty_prefix):
 
 @pytest.mark.parametrize("predictor", [Zero(), Negated(), Shrunk(), NearestNeighbours(), Noisy()])
 def test_what_is_not_listed_gets_no_name(predictor):
-    assert quick(predictor).verdict in (
-        "no algorithm (predicts too little)",
-        "no algorithm (no closer than its floor)",
-        "none of the listed",
-    )
+    assert quick(predictor).verdict in ("no algorithm", "none of the listed")
 
 
 def test_zero_errs_exactly_like_its_floor():
@@ -235,20 +231,20 @@ GOOD, NONE = Estimate(0.8, 0.7, 0.9), Estimate(0.0, -0.01, 0.01)
     ids=["excluded", "not beaten", "too alike"],
 )
 def test_a_rival_is_excluded_only_if_beaten_and_less_alike_than_the_layer(rival, alive):
-    found, reason = judge([match("A", 0.98), rival], GOOD, NONE)
-    assert found == alive
-    assert reason == ("" if alive == ("A",) else "not told apart from B")
+    gate, found, reason = judge([match("A", 0.98), rival], GOOD, NONE)
+    assert gate == "" and found == alive
+    assert reason == ("" if alive == ("A",) else "that does not tell it from B")
 
 
 @pytest.mark.parametrize(
-    "best, skill, untrained, reason",
+    "best, skill, untrained, gate, reason",
     [
-        (match("A", 0.98), NONE, None, "no algorithm (predicts too little)"),
-        (match("A", 0.98), GOOD, GOOD, "no algorithm (predicts too little)"),
-        (match("A", 0.98, floor=0.975), GOOD, NONE, "no algorithm (no closer than its floor)"),
-        (match("A", 0.85), GOOD, NONE, "none of the listed"),
+        (match("A", 0.98), NONE, None, "no algorithm", "it predicts too little to be compared (R² = 0.000)"),
+        (match("A", 0.98), GOOD, GOOD, "no algorithm", "it predicts no more than its untrained twin (R² = 0.800)"),
+        (match("A", 0.98, floor=0.975), GOOD, NONE, "no algorithm", "that is no more than its floor"),
+        (match("A", 0.85), GOOD, NONE, "none of the listed", "below 0.9 that is none of the listed"),
     ],
     ids=["no skill", "twin's skill", "floor", "unlike all"],
 )
-def test_a_failed_gate_gives_no_name(best, skill, untrained, reason):
-    assert judge([best, match("B", 0.8)], skill, untrained) == ((), reason)
+def test_a_failed_gate_gives_no_name(best, skill, untrained, gate, reason):
+    assert judge([best, match("B", 0.8)], skill, untrained) == (gate, (), reason)
