@@ -26,7 +26,10 @@ def _gemm_row(d_model: int) -> Row:
     Z = torch.cat([resid.double(), y, torch.ones(N_ROWS, 1, dtype=torch.float64)], dim=1)
     torch.testing.assert_close(Moments.of(resid, y).products, Z.T @ Z, rtol=1e-12, atol=1e-8)
     pairs = paired(lambda: Moments.of(resid, y), lambda: Z.T @ Z, N_PAIRS, warm_up=2)
-    notes = f"{N_ROWS:,} float32 rows, {D_Y} targets and nulls; Z = [h, y, 1] is float64 before the clock starts"
+    notes = (
+        f"{N_ROWS:,} rows, float32 activations and {D_Y} float64 targets and nulls; Z = [h, y, 1] is float64 before "
+        "the clock starts"
+    )
     return Row(
         f"moments of a readout, d_model {d_model} / one GEMM ZᵀZ",
         **pairs.text,
