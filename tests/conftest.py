@@ -3,9 +3,14 @@ from pathlib import Path
 
 import jaxtyping
 import pytest
+from hypothesis import settings
 
 from mesascope.models import LinearRegression, RegressorConfig, RunConfig, train
 from mesascope.models.training import GramTraining
+
+# The same examples in every run, and no timed tests: the first call of a function pays for its shape checks.
+settings.register_profile("mesascope", deadline=None, derandomize=True)
+settings.load_profile("mesascope")
 
 
 @pytest.fixture

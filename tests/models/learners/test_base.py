@@ -20,7 +20,7 @@ LEARNERS = [
     LeastSquares(),
 ]
 every_learner = pytest.mark.parametrize("learner", LEARNERS, ids=lambda learner: learner.label)
-PROPERTY = settings(deadline=None, max_examples=15, derandomize=True)
+PROPERTY = settings(max_examples=15)
 
 
 @every_learner
