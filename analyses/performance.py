@@ -1,5 +1,6 @@
 """Does the model do the task at all, and is the task the one it was trained on?"""
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -142,7 +143,9 @@ class Performance(Result):
             [self.w_std * scale for scale in SCALES], {"model": self.relative_loss}, "w_std", "MSE / E y²", log=True
         )
         by_scale.update_xaxes(type="log")
-        by_scale.add_vline(x=self.w_std, line={"dash": "dash", "color": NEUTRAL}, annotation_text="stated")
+        by_scale.add_vline(x=self.w_std, line={"dash": "dash", "color": NEUTRAL})
+        # On a logarithmic axis an annotation, unlike a shape, is placed by the logarithm.
+        by_scale.add_annotation(x=math.log10(self.w_std), y=1, yref="paper", text="stated", showarrow=False, xshift=24)
         return (
             Figure(
                 "performance-points",

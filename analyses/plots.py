@@ -140,5 +140,6 @@ def heatmap(
         )
     )
     figure = styled(figure, x_title, "")
-    figure.update_layout(margin={"l": 130, "r": 110}, modebar={"orientation": "h"})
+    figure.update_layout(margin={"r": 110}, modebar={"orientation": "h"})
+    figure.update_yaxes(automargin=True)
     return figure
