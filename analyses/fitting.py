@@ -90,6 +90,11 @@ def fitted(scope: Scope, target: str, n_prompts: int) -> Fitted:
     return scope.once(("fitted", target, n_prompts), lambda: Fitted(scope, target, n_prompts))
 
 
+def n_twin_prompts(n_prompts: int) -> int:
+    """Prompts to fit an untrained twin's readouts on: a quarter, for there are several twins."""
+    return max(2 * N_BLOCKS, n_prompts // 4)
+
+
 @dataclass(frozen=True)
 class Scores:
     """Squared errors of every layer's readouts by block of prompts, point and variant (target, then nulls)."""
@@ -105,7 +110,9 @@ class Scores:
 
     def r2_by_point(self, hook: str) -> tuple[float, ...]:
         """R² of the target at each read point."""
-        return tuple((1 - self.errors[hook][..., 0].sum(0) / self.totals[..., 0].sum(0)).tolist())
+        totals = self.totals[..., 0].sum(0)
+        # NaN where the target is zero by definition, as w_ols is before the first point.
+        return tuple((1 - self.errors[hook][..., 0].sum(0) / totals.where(totals > 0, torch.nan)).tolist())
 
     def mse_by_point(self, hook: str) -> tuple[float, ...]:
         """Mean squared error of the target at each read point."""

@@ -8,15 +8,18 @@ import torch
 from transformer_lens.utilities.statistics import bootstrap_ci
 
 from mesascope.analyses.claim import Claim, Figure, Result, fixed
+from mesascope.analyses.fitting import n_twin_prompts
 from mesascope.analyses.plots import heatmap, lines, with_band
 from mesascope.analyses.scope import Scope
 from mesascope.analyses.trial import N_BLOCKS, Trial, confusion
 from mesascope.models import FilterLearner, MesascopeError, Newton
 from mesascope.models.streams import generator
-from mesascope.probes import Estimate
+from mesascope.probes import Estimate, prediction_interval
 
-MIN_SKILL = 0.05
-"""R² below which a layer predicts too little to be compared: every learner's first small step looks like it."""
+MIN_SKILL = 0.1
+"""cos(ŷ, y) below which a layer predicts too little to be compared: every learner's first small step looks like it."""
+MAX_UNEXPLAINED = 0.01
+"""Unexplained share above which a layer is only *like* its best match; .01 is a cosine of .995 at equal size."""
 MIN_SIMILARITY = 0.9
 """Similarity below which a layer is none of the listed."""
 WIN = 0.95
@@ -37,7 +40,9 @@ class Match:
     zero: float
     """The zero predictor's similarity to the same learner: the floor."""
     untrained: float | None
-    """The untrained twin's, at the same place."""
+    """The highest of the untrained twins', at the same place."""
+    unexplained: Estimate
+    """|ŷ − ŷ_learner|² relative to the learner's error or prediction; unlike the similarity it sees their size."""
     likeness: float
     """Similarity of this learner to the layer's best match, which the layer's own score must exceed."""
     beaten: float
@@ -50,12 +55,13 @@ class LayerMatch:
 
     label: str
     skill: Estimate
-    """R² of the layer's prediction."""
+    """Mean over prompts of cos(ŷ, y)."""
     untrained_skill: Estimate | None
+    """The untrained twins' mean, and the interval in which one more would fall."""
     matches: tuple[Match, ...]
     ceiling: tuple[tuple[float, ...], ...]
-    """Row i: match i's learner as if it were the model, against each family (in the order of `matches`); empty if a
-    gate failed."""
+    """Row i: match i's learner as if it were the model, against each family (in the order of `matches`); for the
+    output alone, and only if no gate failed."""
     alive: tuple[str, ...]
     """Families that the score does not exclude; empty if a gate failed."""
     gate: str
@@ -70,11 +76,11 @@ class LayerMatch:
 
     @property
     def verdict(self) -> str:
-        """A family, "undetermined: A or B", "none of the listed", or "no algorithm"."""
+        """A family, "undetermined: A or B", "like A, but not it", "none of the listed", or "no algorithm"."""
         if self.gate:
             return self.gate
         if len(self.alive) == 1:
-            return self.alive[0]
+            return self.alive[0] if not self.reason else f"like {self.alive[0]}, but not it"
         return f"undetermined: {', '.join(self.alive[:-1])} or {self.alive[-1]}"
 
 
@@ -135,7 +141,7 @@ class Identification(Result):
         }
         points = {"zero predictor": [layer.best.zero for layer in self.layers]}
         if self.layers[-1].best.untrained is not None:
-            points["untrained twin"] = [layer.best.untrained or 0.0 for layer in self.layers]
+            points["untrained twins"] = [layer.best.untrained or 0.0 for layer in self.layers]
         floors = {name: [Estimate(v, v, v) for v in values] for name, values in points.items()}
         convention = "with" if self.empty_prefix else "without"
         return Figure(
@@ -229,6 +235,7 @@ class Identification(Result):
                             "similarity": {"value": match.similarity.value, "ci": list(match.similarity.ci)},
                             "zero": match.zero,
                             "untrained": match.untrained,
+                            "unexplained": {"value": match.unexplained.value, "ci": list(match.unexplained.ci)},
                             "likeness": match.likeness,
                             "beaten": match.beaten,
                         }
@@ -287,10 +294,10 @@ def _identify(scope: Scope, n_prompts: int, n_tune: int, n_fit: int, empty_prefi
         )
     tune = Trial(scope, n_tune, "tune", n_fit, points, unit)
     score = Trial(scope, n_prompts, "identify", n_fit, points, unit)
-    untrained = scope.untrained
-    twin = None if untrained is None else Trial(untrained, n_prompts, "identify", n_fit, points, unit)
+    n_twin = max(2 * N_BLOCKS * unit, n_prompts // 2 - n_prompts // 2 % unit)
+    twins = [Trial(twin, n_twin, "identify", n_twin_prompts(n_fit), points, unit) for twin in scope.untrained]
     layers = tuple(
-        _match(index, tune, score, twin, generator(scope.seed, "bootstrap", index))
+        _match(index, tune, score, twins, generator(scope.seed, "bootstrap", index))
         for index in range(len(score.labels))
     )
     heat = []
@@ -300,7 +307,7 @@ def _identify(scope: Scope, n_prompts: int, n_tune: int, n_fit: int, empty_prefi
     return Identification(layers, tuple(heat), n_prompts, n_tune, unit, empty_prefix, scope.seed)
 
 
-def _match(index: int, tune: Trial, score: Trial, twin: Trial | None, rng: torch.Generator) -> LayerMatch:
+def _match(index: int, tune: Trial, score: Trial, twins: list[Trial], rng: torch.Generator) -> LayerMatch:
     learners = list(tune.choose(tune.preds[index]).values())
     scores = torch.stack([score.similarity(score.preds[index], learner) for learner in learners])  # [family, unit]
     order = scores.mean(-1).argsort(descending=True).tolist()
@@ -314,15 +321,19 @@ def _match(index: int, tune: Trial, score: Trial, twin: Trial | None, rng: torch
             learner=learner,
             similarity=Estimate(scores[i].mean().item(), low[i].item(), high[i].item()),
             zero=score.similarity(torch.zeros_like(score.ys), learner).mean().item(),
-            untrained=None if twin is None else score.similarity(twin.preds[index], learner).mean().item(),
+            untrained=max((twin.similarity(twin.preds[index], learner).mean().item() for twin in twins), default=None),
+            unexplained=score.unexplained(score.preds[index], learner),
             likeness=score.similarity(score.predictions(learners[0]), learner).mean().item(),
             beaten=(resampled[0] > resampled[i]).double().mean().item(),
         )
         for i, learner in enumerate(learners)
     )
-    skill, untrained_skill = score.skill(index), None if twin is None else twin.skill(index)
+    skill = score.skill(index)
+    draws = torch.tensor([twin.skill(index).value for twin in twins])
+    untrained_skill = prediction_interval(draws) if twins else None
     gate, alive, reason = judge(matches, skill, untrained_skill)
-    ceiling = () if gate else confusion(learners, tune, score)
+    # Drawn for the output alone, and dear: every planted learner is matched anew.
+    ceiling = () if gate or index < len(score.labels) - 1 else confusion(learners, tune, score)
     return LayerMatch(score.labels[index], skill, untrained_skill, matches, ceiling, alive, gate, reason)
 
 
@@ -333,15 +344,21 @@ def judge(
 
     A family other than the best is excluded if it is beaten in 95% of bootstraps *and* its match is less like the
     best match than the layer is: what the layer leaves unexplained must be smaller than the difference it is to decide.
+    The one that is left is a name only if it also predicts what the layer does, in size as well as direction: the
+    nearest of the listed need not be the learner.
     """
     best = matches[0]
     if skill.low <= MIN_SKILL:
-        return "no algorithm", (), f"it predicts too little to be compared (R² = {fixed(skill.value)})"
+        return "no algorithm", (), f"it predicts too little to be compared (cos(ŷ, y) = {fixed(skill.value)})"
     if untrained_skill is not None and skill.low <= untrained_skill.high:
-        return "no algorithm", (), f"it predicts no more than its untrained twin (R² = {fixed(untrained_skill.value)})"
+        return "no algorithm", (), f"an untrained twin may predict as much (cos(ŷ, y) ≤ {fixed(untrained_skill.high)})"
     if best.similarity.low <= max(best.zero, best.untrained or 0.0):
         return "no algorithm", (), "that is no more than its floor"
     if best.similarity.high < MIN_SIMILARITY:
         return "none of the listed", (), f"below {MIN_SIMILARITY:g} that is none of the listed"
     rest = [match.family for match in matches[1:] if match.beaten < WIN or match.likeness >= best.similarity.low]
-    return "", (best.family, *rest), f"that does not tell it from {' or '.join(rest)}" if rest else ""
+    if rest:
+        return "", (best.family, *rest), f"that does not tell it from {' or '.join(rest)}"
+    if not best.unexplained.high <= MAX_UNEXPLAINED:  # so that NaN, a learner that overflows, explains nothing
+        return "", (best.family,), f"leaves {best.unexplained.value:.2g} of it unexplained"
+    return "", (best.family,), ""

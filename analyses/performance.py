@@ -73,8 +73,8 @@ class Performance(Result):
 
     @property
     def best_w_std(self) -> float:
-        """The scale of w at which the model's relative loss is least; the stated one unless another is better."""
-        if self.gain.low <= 0:
+        """The scale of w with the least relative loss; the stated one unless another is clearly better."""
+        if self.fits_stated_scale:
             return self.w_std
         return self.w_std * SCALES[min(range(len(SCALES)), key=self.relative_loss.__getitem__)]
 
@@ -114,7 +114,7 @@ class Performance(Result):
         scale = Claim(
             id="performance.w_std",
             text=f"With w_std={self.w_std:g} the relative loss {self._late_points} "
-            + ("is not above that at any other scale." if self.best_w_std == self.w_std else f"{better}."),
+            + ("is not clearly above that at any other scale." if self.best_w_std == self.w_std else f"{better}."),
             value=self.gain.value,
             ci=self.gain.ci,
             null=0.0,
@@ -217,7 +217,7 @@ def _component(scope: Scope, name: str, task: Task, late: int, n_prompts: int) -
     power = scope.at_read_points(block_sums(prompts.ys.square(), N_BLOCKS))
     model = _squared_errors(scope, prompts)
     exact = block_sums(scope.at_read_points(LeastSquares().predict(prompts) - prompts.ys).square(), N_BLOCKS)
-    twin = None if scope.untrained is None else _squared_errors(scope.untrained, prompts)
+    twin = _squared_errors(scope.untrained[0], prompts) if scope.untrained else None
     by_point = power.sum(0)
 
     def excess(errors: Tensor) -> Estimate:

@@ -6,12 +6,12 @@ from typing import Any, ClassVar
 import torch
 
 from mesascope.analyses.claim import Claim, Figure, Result, fixed
-from mesascope.analyses.fitting import N_BLOCKS, fitted
+from mesascope.analyses.fitting import N_BLOCKS, fitted, n_twin_prompts
 from mesascope.analyses.layers import layer_label
 from mesascope.analyses.plots import heatmap, layer_lines, with_band
-from mesascope.analyses.scope import Scope
+from mesascope.analyses.scope import N_TWINS, Scope
 from mesascope.models import LeastSquares, MesascopeError
-from mesascope.probes import Estimate, LinearReadout
+from mesascope.probes import Estimate, LinearReadout, prediction_interval
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class LayerReadout:
     mismatched: Estimate
     """R² of a readout fitted to the targets that another prompt's w would have given on this prompt's x."""
     untrained: Estimate
-    """R² of the true targets at the same place in the untrained twin."""
+    """R² of the true targets at the same place in untrained twins: their mean, and the interval for one more."""
 
     @property
     def null(self) -> float:
@@ -68,7 +68,7 @@ class Readouts(Result):
             Claim(
                 id=f"readouts.{self.target}.{layer.hook}",
                 text=f"{self.target} is read from {layer.label} with R² = {fixed(layer.r2.value)} "
-                f"(shuffled targets {fixed(layer.shuffled.value)}, untrained twin {fixed(layer.untrained.value)}).",
+                f"(shuffled targets {fixed(layer.shuffled.value)}, untrained twins {fixed(layer.untrained.value)}).",
                 value=layer.r2.value,
                 ci=layer.r2.ci,
                 null=max(layer.shuffled.value, layer.mismatched.value, layer.untrained.value),
@@ -86,7 +86,7 @@ class Readouts(Result):
                 "readout": [layer.r2 for layer in self.layers],
                 "shuffled targets": [layer.shuffled for layer in self.layers],
                 "another prompt's w": [layer.mismatched for layer in self.layers],
-                "untrained twin": [layer.untrained for layer in self.layers],
+                "untrained twins": [layer.untrained for layer in self.layers],
             },
             y_title=f"R² of {self.target}",
         )
@@ -104,7 +104,8 @@ class Readouts(Result):
                 "One affine map a layer, fitted by ridge regression on "
                 f"{self.n_prompts:,} prompts and scored on {self.n_scored:,} others, all points together. Bars are 95% "
                 "intervals (delete-a-block jackknife). A readout means something only above all three nulls: the same "
-                "fit to shuffled targets, to targets that another prompt's w would give, and on the untrained twin.",
+                "fit to shuffled targets, to targets that another prompt's w would give, and on untrained twins (mean "
+                f"of {N_TWINS}, with the interval in which one more would fall).",
                 bars,
             ),
             Figure(
@@ -185,8 +186,11 @@ def fit_readouts(
 
 def _fit(scope: Scope, target: str, n_prompts: int, n_scored: int) -> Readouts:
     own = fitted(scope, target, n_prompts)
-    assert scope.untrained is not None  # a model with layers has a twin
-    scores, twin_scores = own.score(n_scored), fitted(scope.untrained, target, n_prompts).score(n_scored)
+    scores = own.score(n_scored)
+    twins = [
+        fitted(twin, target, n_twin_prompts(n_prompts)).score(max(2 * N_BLOCKS, n_scored // 2))
+        for twin in scope.untrained
+    ]
     layers = tuple(
         LayerReadout(
             hook=hook,
@@ -197,7 +201,7 @@ def _fit(scope: Scope, target: str, n_prompts: int, n_scored: int) -> Readouts:
             mse_by_point=scores.mse_by_point(hook),
             shuffled=scores.r2(hook, 1),
             mismatched=scores.r2(hook, 2),
-            untrained=twin_scores.r2(hook, 0),
+            untrained=prediction_interval(torch.tensor([twin.r2(hook, 0).value for twin in twins])),
         )
         for hook in own.readouts
     )

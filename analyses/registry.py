@@ -17,9 +17,15 @@ def _readouts(scope: Scope, n_prompts: int) -> Result | None:
     return fit_readouts(scope, n_prompts=n_prompts) if isinstance(scope.model, HookedRegressor) else None
 
 
+def _identification(scope: Scope, n_prompts: int) -> Result | None:
+    # Before the first point every learner predicts zero.
+    reads_later_points = any(scope.model.read_points(scope.task.n_points))
+    return identify(scope, n_fit=n_prompts) if reads_later_points else None
+
+
 ANALYSES: dict[str, Analysis] = {
     Performance.name: lambda scope, n_prompts: measure_performance(scope),
     Readouts.name: _readouts,
-    Identification.name: lambda scope, n_prompts: identify(scope, n_fit=n_prompts),
+    Identification.name: _identification,
 }
 """Analyses by the name they have in `report.json`."""

@@ -12,11 +12,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mesascope.models import Checkpoint, HookedRegressor, LinearRegression, MesascopeError, Prompts, load
+from mesascope.models.devices import usable_device
+from mesascope.models.formats import check_scale
 from mesascope.models.tasks import Task
 
 T = TypeVar("T")
 BATCH = 128
 """Most prompts in a forward pass: small enough that activations stay in a CPU's cache (1.5× faster than 1000)."""
+
+N_TWINS, TWIN_SEED = 5, 1_000_003
+"""Number of untrained twins, and the first of their seeds: not one that any run would start from."""
 
 
 @runtime_checkable
@@ -40,9 +45,11 @@ class PredictorModel:
         """Predictions at every point.
 
         Raises:
-            MesascopeError: The predictor answers with another shape.
+            MesascopeError: The predictor answers with something else than a tensor of that shape.
         """
         preds = self.predictor.predict(Prompts(xs, ys))
+        if not isinstance(preds, Tensor):
+            raise MesascopeError(f"{self.predictor!r} predicted a {type(preds).__name__}; return a torch tensor")
         if preds.shape != ys.shape:
             raise MesascopeError(
                 f"{self.predictor!r} predicted a tensor of shape {tuple(preds.shape)} for prompts of shape "
@@ -55,9 +62,12 @@ class PredictorModel:
         return range(n_points)
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class Scope:
-    """What analyses look through. It knows none of them; an analysis is a function of a scope."""
+    """What analyses look through. It knows none of them; an analysis is a function of a scope.
+
+    It is frozen, because what was measured is remembered: attach anew to look at another task or after training on.
+    """
 
     model: HookedRegressor | PredictorModel
     task: Task
@@ -67,7 +77,7 @@ class Scope:
     """Seed of every prompt and resample."""
     checkpoint: Checkpoint | None = None
     """What its folder said, if it came from one."""
-    _done: dict[tuple[Any, ...], Any] = field(default_factory=dict, repr=False)
+    _done: dict[tuple[Any, ...], Any] = field(default_factory=dict, repr=False, init=False)
 
     def once(self, key: tuple[Any, ...], make: Callable[[], T]) -> T:
         """The value of `key`, made at the first call, so that ten analyses run the model once."""
@@ -78,7 +88,9 @@ class Scope:
 
     def reseeded(self, seed: int | None) -> "Scope":
         """This scope if `seed` is None or its own; otherwise the same model with other prompts."""
-        return self if seed in (None, self.seed) else replace(self, seed=seed, _done={})
+        if seed is None or seed == self.seed:
+            return self
+        return self.once(("reseeded", seed), lambda: replace(self, seed=seed))
 
     @property
     def hooked(self) -> HookedRegressor:
@@ -102,14 +114,21 @@ class Scope:
         return next(self.model.parameters()).dtype if isinstance(self.model, HookedRegressor) else torch.float64
 
     @property
-    def untrained(self) -> "Scope | None":
-        """The model's untrained twin (weights from a seed of its own), the null of every finding; None if bare."""
-        if not isinstance(self.model, HookedRegressor):
-            return None
-        model, seed = self.model, self.seed + 1_000_003  # not the seed any run would start from
+    def untrained(self) -> tuple["Scope", ...]:
+        """The model's untrained twins (weights from seeds of their own), the null of every finding; none if bare.
 
-        def make() -> Scope:
-            return Scope(model.untrained_twin(seed).eval(), self.task, f"untrained twin of {self.source}", self.seed)
+        Several, because one draw of random weights says nothing of how far another might come.
+        """
+        if not isinstance(self.model, HookedRegressor):
+            return ()
+        model = self.model
+
+        def make() -> tuple[Scope, ...]:
+            seeds = range(TWIN_SEED + self.seed, TWIN_SEED + self.seed + N_TWINS)
+            return tuple(
+                Scope(model.untrained_twin(seed), self.task, f"untrained twin of {self.source}", self.seed)
+                for seed in seeds
+            )
 
         return self.once(("untrained",), make)
 
@@ -149,7 +168,7 @@ def attach(
     *,
     task: Task | None = None,
     seed: int = 0,
-    device: str = "cpu",
+    device: str | None = None,
     w_std: float | None = None,
 ) -> Scope:
     """Attach to a checkpoint, a hooked model, or anything with `predict(prompts)`.
@@ -159,20 +178,21 @@ def attach(
             `HookedRegressor`, or a predictor such as a learner.
         task: The task to look at it with; default the one it was trained on, as far as that is known.
         seed: Seed of every prompt and resample.
-        device: Where to run the model.
-        w_std: Scale of w, for folders that do not record it.
+        device: Where to run the model; default where it is. A model that is handed over is moved, not copied.
+        w_std: Scale of w in that task, such as for folders that do not record it.
 
     Raises:
-        MesascopeError: There is no such checkpoint, it cannot be read, or the device is not there.
+        MesascopeError: There is no such checkpoint, it cannot be read, the device is not there, or w_std is no scale.
     """
+    check_scale(w_std)
     checkpoint = None
     model: HookedRegressor | PredictorModel
     if isinstance(target, str | Path):
         checkpoint = load(target, w_std)
         model, task, source = checkpoint.model, task or checkpoint.task, str(target)
     elif isinstance(target, HookedRegressor):
-        model, source = target.eval(), "a hooked model"
-    elif isinstance(target, Predictor):
+        model, source = target, "a hooked model"
+    elif isinstance(target, Predictor) and not isinstance(target, type):
         model, source = PredictorModel(target), repr(target)
     else:
         raise MesascopeError(
@@ -183,8 +203,9 @@ def attach(
         task = task or LinearRegression(n_dims=model.cfg.n_dims, n_points=model.cfg.n_points)
         if task.n_dims != model.cfg.n_dims:
             raise MesascopeError(f"task has n_dims={task.n_dims} but the model has n_dims={model.cfg.n_dims}")
-        try:
-            model.to(device)
-        except (RuntimeError, AssertionError) as error:
-            raise MesascopeError(f"cannot use device {device!r}: {str(error).splitlines()[0]}") from error
-    return Scope(model, task or LinearRegression(), source, seed, checkpoint)
+        if device is not None:
+            model.to(usable_device(device))
+    task = task or LinearRegression()
+    if w_std is not None:
+        task = task.model_copy(update={"w_std": w_std})
+    return Scope(model, task, source, seed, checkpoint)

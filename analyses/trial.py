@@ -2,6 +2,7 @@
 
 from functools import cached_property
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -11,7 +12,7 @@ from mesascope.models import FilterLearner
 from mesascope.models.learners.battery import battery, refine, rivals
 from mesascope.probes import Estimate, block_sums, jackknife_ratio, similarity_of_errors
 
-N_BLOCKS = 20
+N_BLOCKS, N_REFINED = 20, 6
 
 
 class Trial:
@@ -49,9 +50,24 @@ class Trial:
         return similarity_of_errors(preds, self.predictions(learner), self.ys)
 
     def skill(self, index: int) -> Estimate:
-        """R² of a layer's predictions."""
-        errors = block_sums((self.preds[index] - self.ys).square().sum(-1), N_BLOCKS)
-        return jackknife_ratio(-errors, block_sums(self.ys.square().sum(-1), N_BLOCKS), offset=1.0)
+        """Mean over units of cos(ŷ, y): 0 for predicting zero, whatever the noise, and blind to a few that blow up."""
+        cosine = torch.nn.functional.cosine_similarity(self.preds[index], self.ys, dim=-1).nan_to_num(0.0)
+        return self._mean(cosine, torch.ones_like(cosine))
+
+    def unexplained(self, preds: Float[Tensor, "units errors"], learner: FilterLearner) -> Estimate:
+        """Σ|ŷ − ŷ_learner|² over the smaller of Σ|ŷ_learner − y|² and Σ|ŷ_learner|².
+
+        Relative to the learner's error *and* to its prediction: either may be small, and then agreement on the other
+        says little.
+        """
+        exact = self.predictions(learner)
+        missed = (preds - exact).square().sum(-1)
+        error, size = (exact - self.ys).square().sum(-1), exact.square().sum(-1)
+        return self._mean(missed, size if size.sum() < error.sum() else error)
+
+    @staticmethod
+    def _mean(numerator: Float[Tensor, " units"], denominator: Float[Tensor, " units"]) -> Estimate:
+        return jackknife_ratio(block_sums(numerator, N_BLOCKS), block_sums(denominator, N_BLOCKS))
 
     @cached_property
     def _grid(self) -> tuple[list[FilterLearner], Float[Tensor, "n_learners units errors"]]:
@@ -66,14 +82,19 @@ class Trial:
 
     def choose(self, preds: Float[Tensor, "units errors"]) -> dict[str, FilterLearner]:
         """The member of each family that some predictions are most similar to, the most similar family first."""
-        best: dict[str, FilterLearner] = {}
+        candidates: dict[str, list[FilterLearner]] = {}
         for learner, _ in sorted(self.grid_similarities(preds).items(), key=lambda item: -item[1]):
-            best.setdefault(learner.family, learner)
+            candidates.setdefault(learner.family, []).append(learner)
 
         def score(learner: FilterLearner) -> float:
             return float(self.similarity(preds, learner).mean())
 
-        return {family: refine(learner, score) for family, learner in best.items()}
+        # The best grid point need not lie on the highest ridge: a few are refined.
+        refined = {
+            family: max((refine(learner, score) for learner in members[:N_REFINED]), key=score)
+            for family, members in candidates.items()
+        }
+        return dict(sorted(refined.items(), key=lambda item: -score(item[1])))
 
 
 def confusion(learners: list[FilterLearner], tune: Trial, score: Trial) -> tuple[tuple[float, ...], ...]:

@@ -12,7 +12,7 @@ from transformer_lens.hook_points import HookPoint
 
 from mesascope.models.attention import ATTENTIONS, Attention
 from mesascope.models.config import Config
-from mesascope.models.errors import MesascopeError
+from mesascope.models.errors import MesascopeError, nearest
 from mesascope.models.hooks import HookNames, resolve_hooks
 from mesascope.models.interfaces import AffineReadIn, AffineReadOut, LayerNorm, SlotReadOut
 from mesascope.models.layouts import LAYOUTS, Layout
@@ -54,6 +54,16 @@ class RegressorConfig(Config):
     def tokens(self) -> Layout:
         """The token layout."""
         return LAYOUTS[self.layout]
+
+    @property
+    def attn_only(self) -> bool:
+        """Whether there is no MLP, as TransformerLens' `ActivationCache` asks."""
+        return self.d_mlp == 0
+
+    @property
+    def normalization_type(self) -> str | None:
+        """The norm, as TransformerLens' `ActivationCache` asks."""
+        return "LN" if self.layer_norm else None
 
     @classmethod
     def linear_self_attention(cls, n_dims: int, n_points: int, n_layers: int, n_heads: int = 1) -> "RegressorConfig":
@@ -185,15 +195,22 @@ class HookedRegressor(HookedRootModule):
         return self.cfg.tokens.read_positions(n_points)
 
     def run_with_cache(  # type: ignore[override]
-        self, xs: Tensor, ys: Tensor, names_filter: HookNames = "*", **kwargs: Any
+        self, xs: Tensor, ys: Tensor, names_filter: HookNames | None = None, **kwargs: Any
     ) -> tuple[Tensor, ActivationCache]:
-        """Predictions and the activations of the hooks that `names_filter` means.
+        """Predictions and the activations of the hooks that `names_filter` means (all by default).
 
         Raises:
             MesascopeError: The filter matches no hook.
         """
-        preds, cache = super().run_with_cache(xs, ys, names_filter=resolve_hooks(self, names_filter), **kwargs)
+        names = resolve_hooks(self, "*" if names_filter is None else names_filter)
+        preds, cache = super().run_with_cache(xs, ys, names_filter=names, **kwargs)
         return preds, ActivationCache(cache, self, has_batch_dim=not kwargs.get("remove_batch_dim", False))
+
+    def _enable_hook_with_name(self, name: str, hook: Any, dir: Literal["fwd", "bwd"]) -> None:
+        # TransformerLens answers an unknown name with a bare KeyError.
+        if name not in self.hook_dict:
+            raise MesascopeError(f"no hook is called {name!r}{nearest(name, self.hook_dict)}")
+        super()._enable_hook_with_name(name, hook, dir)
 
     @property
     def residual_hooks(self) -> list[str]:

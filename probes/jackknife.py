@@ -49,3 +49,17 @@ def jackknife_ratio(
 def block_sums(values: Float[Tensor, "n_prompts *rest"], n_blocks: int) -> Float[Tensor, "n_blocks *rest"]:
     """Sums over `n_blocks` consecutive blocks of prompts of nearly equal size."""
     return torch.stack([part.sum(0) for part in values.double().tensor_split(n_blocks)])
+
+
+def prediction_interval(draws: Float[Tensor, " n_draws"]) -> Estimate:
+    """The mean of some draws, and the 95% interval in which one more would fall (normal theory, t quantiles).
+
+    Raises:
+        ValueError: There are fewer than two draws.
+    """
+    n = len(draws)
+    if n < 2:
+        raise ValueError(f"a prediction interval needs at least 2 draws, got {n}")
+    half = float(student_t.ppf(0.975, n - 1)) * draws.std().item() * (1 + 1 / n) ** 0.5
+    centre = draws.mean().item()
+    return Estimate(centre, centre - half, centre + half)

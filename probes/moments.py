@@ -87,6 +87,13 @@ class Moments:
         return self.products[..., :-1, :-1] - self.n[..., None, None] * means[..., :, None] * means[..., None, :]
 
     @property
+    def varies(self) -> bool:
+        """Whether the activations of some group differ by more than the rounding of their own sums."""
+        raw = self.products.diagonal(dim1=-2, dim2=-1)[..., : self.d_h].sum(-1)
+        spread = self.S_hh.diagonal(dim1=-2, dim2=-1).sum(-1)
+        return bool((spread > 1e-12 * raw).any())
+
+    @property
     def S_hh(self) -> Float[Tensor, "*groups d_h d_h"]:
         """Σ (h − h̄)(h − h̄)ᵀ."""
         return self._centred[..., : self.d_h, : self.d_h]

@@ -43,7 +43,8 @@ class LinearReadout:
             ValueError: S_hh + penalty I is singular, or there is no sample.
         """
         S = moments.S_hh
-        penalty = self.alpha * S.trace() / len(S)
+        # What does not vary beyond rounding carries nothing: any penalty then gives W = 0, and the mean is predicted.
+        penalty = self.alpha * S.trace() / len(S) if moments.varies else torch.ones((), dtype=S.dtype)
         # Cholesky, not inv: S is PSD, so a failure means that alpha is too small.
         L, info = torch.linalg.cholesky_ex(S + penalty * torch.eye(len(S)).to(S))
         if info or not bool(moments.n > 0):
@@ -96,7 +97,8 @@ def choose_alpha(blocks: Moments, target: int = 0, alphas: tuple[float, ...] = A
         eigenvalues = eigenvalues.clamp(min=0)
         rotated, means = basis.mT @ rest.S_hy, rest.means
         for index, alpha in enumerate(alphas):
-            coef = basis @ (rotated / (eigenvalues + alpha * eigenvalues.mean())[:, None])
+            penalised = eigenvalues + (alpha * eigenvalues.mean() if rest.varies else 1.0)
+            coef = basis @ (rotated / penalised[:, None])
             intercept = means[rest.d_h :] - means[: rest.d_h] @ coef
             errors[index] += blocks[block].squared_error(coef, intercept)[target].cpu()
     return alphas[int(errors.argmin())]

@@ -15,6 +15,8 @@ def similarity_of_errors(
     In [−1, 1], symmetric, 1 for equal predictions (also when both are exact). An exact predictor against an inexact
     one has similarity 0, and so has one that diverged beyond float range against any. Leading axes broadcast.
 
+    It sees the direction of an error vector, not its size: y + 2 (ŷ − y) is as similar to anything as ŷ is.
+
     It cannot tell learners apart by itself: true Newton against its best-matching GD scores .98-1.00, and the zero
     predictor scores .92 against one Newton step (methods, section 8). Read it beside its floor and ceiling.
 

@@ -134,7 +134,18 @@ class GargFormat(Format):
 
     @staticmethod
     def _task(config: dict[str, Any], w_std: float | None) -> LinearRegression:
-        training = config["training"]
+        training, n_dims = config["training"], config["model"]["n_dims"]
+        unusual = {
+            "training.data": (training.get("data", "gaussian"), "gaussian"),
+            "training.curriculum.dims.end": (training["curriculum"].get("dims", {}).get("end", n_dims), n_dims),
+            "training.task_kwargs.renormalize_ys": (
+                bool((training.get("task_kwargs") or {}).get("renormalize_ys", False)),
+                False,
+            ),
+        }
+        for field, (got, expected) in unusual.items():
+            if got != expected:
+                raise MesascopeError(f"{field}={got!r} is not supported yet; expected {expected!r}")
         if training["task"] not in ("linear_regression", "noisy_linear_regression"):
             raise MesascopeError(
                 f"task {training['task']!r} is not supported yet; expected linear_regression or noisy_linear_regression"

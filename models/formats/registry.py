@@ -32,8 +32,7 @@ def load(source: str | Path, w_std: float | None = None) -> Checkpoint:
     Raises:
         MesascopeError: There is no such checkpoint, it cannot be read, or w_std is not positive.
     """
-    if w_std is not None and not 0 < w_std < float("inf"):
-        raise MesascopeError(f"w_std={w_std} is no scale; give a positive number")
+    check_scale(w_std)
     twin = _UNTRAINED.fullmatch(str(source))
     if twin is None:
         return _load_trained(str(source), w_std)
@@ -70,3 +69,13 @@ def _load_trained(source: str, w_std: float | None) -> Checkpoint:
             return format.load(folder, w_std)
     markers = " or ".join(f"{format.marker} ({format.name})" for format in FORMATS)
     raise MesascopeError(f"{source} is no run folder: expected a {markers} in it")
+
+
+def check_scale(w_std: float | None) -> None:
+    """Refuse a scale of w that is none.
+
+    Raises:
+        MesascopeError: It is not positive, or so extreme that float32 squares would leave their range.
+    """
+    if w_std is not None and not 1e-9 < w_std < 1e9:
+        raise MesascopeError(f"w_std={w_std} is no scale; give a positive number between 1e-9 and 1e9")

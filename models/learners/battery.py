@@ -17,7 +17,8 @@ from mesascope.models.learners.newton import Newton
 from mesascope.models.prompts import Prompts
 from mesascope.models.tasks import Task
 
-POWERS_OF_TWO = tuple(2**j for j in range(13))
+STEPS = (*range(1, 17), *(base * 2**j for j in range(1, 9) for base in (12, 16)))
+"""Step counts of GD up to 4096: every one to 16, then two to an octave."""
 
 
 @dataclass(frozen=True)
@@ -35,16 +36,17 @@ class Sweep:
 def rivals(task: Task) -> tuple[Sweep, ...]:
     """GD (both losses), Newton, ridge and least squares over grids of their scalars, scaled to the task.
 
-    GD takes 2^0 … 2^12 steps of the sum loss as Fu et al. (2024) do, and of the mean loss with ten step sizes; Newton
-    1 … 23 steps; ridge 16 penalties. Step sizes are in units of 1/E x_i², so that they mean the same for every task.
+    GD takes the steps of `STEPS`, on the sum loss (as Fu et al., 2024) with four step sizes and on the mean loss with
+    eleven; Newton 1 … 23 steps; ridge 16 penalties. Step sizes are in units of 1/E x_i², so that they mean the same
+    for every task.
     """
     unit = 1 / task.inputs.mean_square
-    top = POWERS_OF_TWO[-1]
+    top = STEPS[-1]
     mean = [GradientDescent(top, unit * eta, "mean") for eta in torch.logspace(-2, 0.5, 11).tolist()]
     summed = [GradientDescent(top, unit * eta, "sum") for eta in (0.001, 0.003, 0.01, 0.03)]
     penalties = torch.logspace(-2, 2, 16).tolist()
     return (
-        *(Sweep(learner, POWERS_OF_TWO) for learner in [*mean, *summed]),
+        *(Sweep(learner, STEPS) for learner in [*mean, *summed]),
         Sweep(Newton(23), tuple(range(1, 24))),
         *(Sweep(Ridge(penalty * task.inputs.mean_square), (0,)) for penalty in penalties),
         Sweep(LeastSquares(), (0,)),
@@ -73,5 +75,5 @@ def refine(learner: FilterLearner, score: Callable[[FilterLearner], float]) -> F
         return replace(learner, **changed)
 
     bounds = (start - math.log(2), start + math.log(2))
-    found = minimize_scalar(lambda x: -score(at(x)), bounds=bounds, method="bounded", options={"maxiter": 16})
+    found = minimize_scalar(lambda x: -score(at(x)), bounds=bounds, method="bounded", options={"maxiter": 12})
     return max((learner, at(found.x)), key=score)

@@ -4,11 +4,13 @@ import math
 from typing import Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from mesascope.models.config import Config
+from mesascope.models.errors import MesascopeError
 from mesascope.models.inputs import Gaussian, Inputs, Mixture, describe_inputs
 from mesascope.models.prompts import Prompts
+from mesascope.models.spectra import Fixed
 from mesascope.models.streams import BLOCK, generator
 
 
@@ -26,6 +28,14 @@ class LinearRegression(Config):
     w_std: float = Field(1.0, gt=0)
     noise_std: float = Field(0.0, ge=0)
 
+    @model_validator(mode="after")
+    def _spectrum_fits(self) -> "LinearRegression":
+        for part in self.inputs.components if isinstance(self.inputs, Mixture) else (self.inputs,):
+            spectrum = getattr(part, "spectrum", None)
+            if isinstance(spectrum, Fixed) and len(spectrum.eigenvalues) != self.n_dims:
+                raise ValueError(f"spectrum has {len(spectrum.eigenvalues)} eigenvalues but n_dims={self.n_dims}")
+        return self
+
     def sample(
         self,
         n_prompts: int,
@@ -40,7 +50,12 @@ class LinearRegression(Config):
 
         Prompt i of (seed, stream) is the same whatever batch it comes in. It differs between kinds of device, whose
         generators differ. Numbers are drawn in float64 and then cast.
+
+        Raises:
+            MesascopeError: There is nothing to draw, or `start` is negative.
         """
+        if n_prompts < 1 or start < 0:
+            raise MesascopeError(f"n_prompts={n_prompts}, start={start}: expected n_prompts >= 1 and start >= 0")
         first, last = start // BLOCK, math.ceil((start + n_prompts) / BLOCK)
         blocks = [self._block(generator(seed, stream, block, device=device)) for block in range(first, last)]
         offset = start - first * BLOCK

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from mesascope import __version__
 from mesascope.models.config import Config
+from mesascope.models.devices import usable_device
 from mesascope.models.errors import MesascopeError
 from mesascope.models.regressor import HookedRegressor, RegressorConfig
 from mesascope.models.tasks import Task
@@ -80,14 +81,15 @@ def train(
         on_step: Called after every step with the number of steps done and the step's loss.
 
     Raises:
-        MesascopeError: The config has no training, `out` holds a run already or cannot be written, or the loss stops
-            being finite.
+        MesascopeError: The config has no training or one that does not fit the model, the device is not there, `out`
+            holds a run already or cannot be written, or the loss stops being finite.
     """
     if config.training is None:
         raise MesascopeError("the run has no `training`; add one, such as `training: {trainer: tokens}`")
-    folder = RunFolder.create(out, config)
-    model = HookedRegressor(config.model, config.seed).to(device)
+    # Whatever can be refused is refused before the folder is made.
+    model = HookedRegressor(config.model, config.seed).to(usable_device(device))
     trainer: Trainer = config.training.start(model, config.task, config.seed)
+    folder = RunFolder.create(out, config)
     n_steps, started = config.training.n_steps, time.monotonic()
     every = max(1, n_steps // 200)
     trainer.sync()

@@ -202,6 +202,56 @@ def test_prompts_of_one_point_are_too_short():
         quick(LeastSquares(), LinearRegression(n_dims=2, n_points=1))
 
 
+class Made:
+    """A predictor made of others."""
+
+    def __init__(self, predict):
+        self.predict = predict
+
+
+ISOTROPIC = LinearRegression(n_dims=5, n_points=20)
+HALF = Ridge(1.0)
+
+
+@pytest.mark.parametrize(
+    "outsider",
+    [
+        *(Made(lambda p, c=c: c * Newton(3).predict(p)) for c in (0.3, 0.6, 0.8)),
+        Made(lambda p: (LeastSquares().predict(p) + HALF.predict(p)) / 2),
+        Made(lambda p: p.ys + 1.9 * (HALF.predict(p) - p.ys)),  # ridge's errors, but nearly twice as large
+    ],
+    ids=[".3 Newton", ".6 Newton", ".8 Newton", "least squares + ridge", "1.9 ridge's errors"],
+)
+def test_the_nearest_of_the_listed_is_no_name_for_an_outsider(outsider):
+    verdict = quick(outsider, ISOTROPIC, n_prompts=400, n_tune=200).verdict
+    assert verdict.startswith(("like ", "undetermined", "none of"))
+
+
+@pytest.mark.parametrize(
+    "learner, noise_std",
+    [(LeastSquares(), 1.0), (Ridge(25.0), 5.0), (Newton(3), 1.0), (GradientDescent(12, 0.1), 0.0)],
+    ids=lambda value: getattr(value, "label", value),
+)
+def test_noise_and_divergence_on_a_few_prompts_hide_no_exact_learner(learner, noise_std):
+    task = LinearRegression(n_dims=5, n_points=20, noise_std=noise_std)
+    assert quick(learner, task, n_prompts=400, n_tune=200).verdict == learner.family
+
+
+@pytest.mark.parametrize("n_steps, eta", [(3, 0.3), (9, 0.11), (7, 0.07), (21, 0.03)])
+def test_gd_is_found_between_the_grids_steps_and_step_sizes(n_steps, eta):
+    result = quick(GradientDescent(n_steps, eta), ISOTROPIC, n_prompts=400, n_tune=200)
+    assert result.verdict == "GD" and result.layers[0].best.similarity.value > 0.999
+
+
+def test_a_learner_that_overflows_explains_nothing():
+    overflowing = [match("A", 0.98, left=float("nan")), match("B", 0.8)]
+    assert judge(overflowing, GOOD, NONE) == ("", ("A",), "leaves nan of it unexplained")
+
+
+def test_the_only_one_left_is_a_name_only_if_it_explains_the_predictions():
+    assert judge([match("A", 0.98, left=0.02), match("B", 0.8)], GOOD, NONE)[2] == "leaves 0.02 of it unexplained"
+
+
 @pytest.mark.parametrize("counts", [(39, 100), (100, 39)])
 def test_too_few_prompts_are_refused(counts):
     with pytest.raises(MesascopeError, match="this model needs at least 40 of each"):
@@ -213,9 +263,11 @@ def test_a_model_that_reads_one_point_needs_more_prompts(predicts_y):
         quick(predicts_y, STEP_TASK, n_prompts=799, n_tune=800)
 
 
-def match(family: str, value: float, likeness: float = 0.9, beaten: float = 1.0, floor: float = 0.5) -> Match:
-    score = Estimate(value, value - 0.01, value + 0.01)
-    return Match(family, LeastSquares(), score, floor, floor, likeness, beaten)
+def match(
+    family: str, value: float, likeness: float = 0.9, beaten: float = 1.0, floor: float = 0.5, left: float = 0.005
+) -> Match:
+    score, unexplained = Estimate(value, value - 0.01, value + 0.01), Estimate(left, left, left)
+    return Match(family, LeastSquares(), score, floor, floor, unexplained, likeness, beaten)
 
 
 GOOD, NONE = Estimate(0.8, 0.7, 0.9), Estimate(0.0, -0.01, 0.01)
@@ -239,8 +291,8 @@ def test_a_rival_is_excluded_only_if_beaten_and_less_alike_than_the_layer(rival,
 @pytest.mark.parametrize(
     "best, skill, untrained, gate, reason",
     [
-        (match("A", 0.98), NONE, None, "no algorithm", "it predicts too little to be compared (R² = 0.000)"),
-        (match("A", 0.98), GOOD, GOOD, "no algorithm", "it predicts no more than its untrained twin (R² = 0.800)"),
+        (match("A", 0.98), NONE, None, "no algorithm", "it predicts too little to be compared (cos(ŷ, y) = 0.000)"),
+        (match("A", 0.98), GOOD, GOOD, "no algorithm", "an untrained twin may predict as much (cos(ŷ, y) ≤ 0.900)"),
         (match("A", 0.98, floor=0.975), GOOD, NONE, "no algorithm", "that is no more than its floor"),
         (match("A", 0.85), GOOD, NONE, "none of the listed", "below 0.9 that is none of the listed"),
     ],

@@ -5,7 +5,7 @@ from sklearn.linear_model import Ridge
 
 from mesascope.analyses import attach, fit_readouts
 from mesascope.analyses.layers import layer_label
-from mesascope.models import LeastSquares, MesascopeError
+from mesascope.models import HookedRegressor, LeastSquares, MesascopeError, RegressorConfig
 from mesascope.probes import capture
 
 from .conftest import STEP_TASK, decoder
@@ -150,3 +150,23 @@ def test_too_few_prompts_are_refused(garg, options, complaint):
 def test_a_bare_predictor_has_no_layers_to_read():
     with pytest.raises(MesascopeError, match="has no layers to probe: it is a predictor"):
         fit_readouts(attach(LeastSquares()), n_prompts=40)
+
+
+@pytest.mark.slow
+def test_another_untrained_model_is_hardly_ever_called_decodable():
+    cfg = RegressorConfig(n_dims=1, n_points=8, n_layers=2, n_heads=4, d_model=64, d_head=16, d_mlp=256)
+    verdicts = [
+        layer.verdict
+        for seed in range(4)
+        for layer in fit_readouts(attach(HookedRegressor(cfg, seed)), n_prompts=2000, n_scored=400).layers
+    ]
+    # In one dimension a random layer does hold something of y: R² .05-.08, which one twin alone would let pass.
+    assert verdicts.count("decodable") <= 0.1 * len(verdicts)
+
+
+def test_a_dead_model_decodes_nothing():
+    model = decoder()
+    for parameter in model.embed.parameters():
+        torch.nn.init.zeros_(parameter)
+    (layer, *_) = fit_readouts(attach(model), n_prompts=200, n_scored=100).layers
+    assert layer.verdict == "not decodable" and abs(layer.r2.value) < 0.05

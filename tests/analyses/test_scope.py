@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from mesascope.analyses import Scope, attach
-from mesascope.analyses.scope import BATCH
+from mesascope.analyses import attach
+from mesascope.analyses.scope import BATCH, N_TWINS
 from mesascope.models import GradientDescent, LeastSquares, LinearRegression, MesascopeError, Newton, Prompts
 from mesascope.models.formats import zoo_names
 from mesascope.models.inputs import Gaussian
@@ -70,8 +70,36 @@ def test_a_hooked_model_is_looked_at_with_isotropic_prompts_of_its_size_unless_t
     assert attach(model).checkpoint is None
 
 
-def test_an_attached_model_is_in_evaluation_mode():
-    assert not attach(decoder().train()).hooked.training
+def test_attaching_leaves_a_model_as_it_is():
+    model = decoder().train()
+    assert attach(model).model is model and model.training
+
+
+def test_a_scope_cannot_be_changed_under_what_it_remembers():
+    with pytest.raises(AttributeError):
+        attach(LeastSquares()).seed = 7  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("target", [LeastSquares(), decoder()])
+def test_the_scale_of_w_reaches_the_task_whatever_is_attached(target):
+    assert attach(target, w_std=0.3).task.w_std == 0.3
+    with pytest.raises(MesascopeError, match="w_std=-1.0 is no scale"):
+        attach(target, w_std=-1.0)
+
+
+def test_a_learner_class_is_not_a_learner():
+    with pytest.raises(MesascopeError, match="cannot attach to type|cannot attach to ABCMeta"):
+        attach(LeastSquares)  # type: ignore[arg-type]
+
+
+def test_a_predictor_must_answer_with_a_tensor():
+    class Lists:
+        def predict(self, prompts):
+            return prompts.ys.tolist()
+
+    scope = attach(Lists())
+    with pytest.raises(MesascopeError, match="predicted a list; return a torch tensor"):
+        scope.predict(scope.prompts(2, "any"))
 
 
 @pytest.mark.parametrize("learner", [LeastSquares(), Newton(3), GradientDescent(2, 0.1)])
@@ -81,7 +109,7 @@ def test_a_learner_predicts_through_a_scope_as_it_does_by_itself(learner):
     assert prompts.xs.dtype == torch.float64
     torch.testing.assert_close(scope.predict(prompts), learner.predict(prompts), rtol=1e-12, atol=1e-12)
     assert scope.source == repr(learner)
-    assert scope.untrained is None
+    assert scope.untrained == ()
 
 
 def test_anything_with_predict_can_be_attached():
@@ -192,12 +220,12 @@ def test_values_are_cut_to_the_points_a_model_reads(predicts_y):
 
 def test_untrained_twin_has_the_architecture_and_prompts_but_other_weights():
     scope = attach(decoder())
-    twin = scope.untrained
-    assert isinstance(twin, Scope) and twin is scope.untrained
+    twin, other = scope.untrained[:2]
+    assert len(scope.untrained) == N_TWINS and twin is scope.untrained[0]
+    assert not torch.equal(twin.hooked.attentions[0].qkv_weight, other.hooked.attentions[0].qkv_weight)
     assert twin.hooked.cfg == scope.hooked.cfg and twin.task == scope.task and twin.seed == scope.seed
     assert not torch.equal(twin.hooked.attentions[0].qkv_weight, scope.hooked.attentions[0].qkv_weight)
-    again = attach(decoder()).untrained
-    assert again is not None
+    again = attach(decoder()).untrained[0]
     assert torch.equal(twin.hooked.attentions[0].qkv_weight, again.hooked.attentions[0].qkv_weight)
 
 

@@ -125,3 +125,34 @@ def test_a_cache_of_one_prompt_may_drop_its_batch_dimension(remove):
     _, cache = model_of().run_with_cache(PROMPTS.xs[:1], PROMPTS.ys[:1], remove_batch_dim=remove)
     assert cache.has_batch_dim is not remove
     assert cache["resid_post", 1].shape == ((12, 8) if remove else (1, 12, 8))
+
+
+def test_every_hook_is_cached_when_no_filter_is_given():
+    model, prompts = (
+        HookedRegressor(RegressorConfig.linear_self_attention(2, 4, 1)),
+        LinearRegression(n_dims=2, n_points=4),
+    )
+    batch = prompts.sample(3, seed=0)
+    _, cache = model.run_with_cache(batch.xs, batch.ys)
+    assert set(cache.keys()) == set(model.hook_dict)
+
+
+def test_a_hook_on_an_unknown_name_suggests_the_nearest():
+    model = HookedRegressor(RegressorConfig.linear_self_attention(2, 4, 1))
+    batch = LinearRegression(n_dims=2, n_points=4).sample(3, seed=0)
+    with pytest.raises(MesascopeError, match="did you mean 'blocks.0.hook_resid_post'"):
+        model.run_with_hooks(batch.xs, batch.ys, fwd_hooks=[("blocks.9.hook_resid_post", lambda tensor, hook: None)])
+
+
+@pytest.mark.parametrize("layer_norm, d_mlp", [(True, 8), (False, 0)])
+def test_the_cache_decomposes_the_residual_stream(layer_norm, d_mlp):
+    cfg = RegressorConfig(
+        n_dims=2, n_points=4, n_layers=2, n_heads=2, d_model=8, d_head=4, d_mlp=d_mlp, layer_norm=layer_norm
+    )
+    assert cfg.attn_only == (d_mlp == 0) and cfg.normalization_type == ("LN" if layer_norm else None)
+    model, batch = HookedRegressor(cfg), LinearRegression(n_dims=2, n_points=4).sample(3, seed=0)
+    _, cache = model.run_with_cache(batch.xs, batch.ys)
+    parts = cache.decompose_resid(incl_embeds=False)
+    assert isinstance(parts, torch.Tensor)
+    whole = parts.sum(0) + cache["blocks.0.hook_resid_pre"]
+    torch.testing.assert_close(whole, cache["blocks.1.hook_resid_post"], rtol=1e-5, atol=1e-6)

@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy.stats import t as student_t
 
-from mesascope.probes import Estimate, block_sums, jackknife_ratio
+from mesascope.probes import Estimate, block_sums, jackknife_ratio, prediction_interval
 
 
 def draws(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -67,3 +67,15 @@ def test_block_sums_accumulate_in_float64():
 
 def test_an_estimate_reads_as_a_number_with_its_interval():
     assert str(Estimate(0.5, 0.25, 0.75)) == "0.5 [0.25, 0.75]"
+
+
+def test_a_prediction_interval_holds_one_more_draw_95_times_in_100():
+    draws = torch.randn(4000, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    intervals = [prediction_interval(row[:5]) for row in draws]
+    held = sum(i.low <= x <= i.high for i, x in zip(intervals, draws[:, 5].tolist(), strict=True)) / len(draws)
+    assert abs(held - 0.95) < 0.015  # four standard errors
+
+
+def test_one_draw_predicts_nothing():
+    with pytest.raises(ValueError, match="at least 2 draws, got 1"):
+        prediction_interval(torch.zeros(1))

@@ -122,6 +122,16 @@ def test_collinear_features_without_penalty_are_refused():
         LinearReadout(0.0).fit(torch.cat([resid, torch.zeros_like(resid)], dim=1), y)
 
 
+@pytest.mark.parametrize("constant", [0.0, 3.7])
+def test_activations_that_do_not_vary_predict_the_mean(constant):
+    y = torch.randn(40, 2).double()
+    resid = torch.full((40, 3), constant)
+    readout = LinearReadout(1e-12).fit(resid, y)
+    torch.testing.assert_close(readout.predict(resid), y.mean(0).expand(40, 2))
+    blocks = Moments.of(resid.view(4, 10, 3), y.view(4, 10, 2))
+    assert choose_alpha(blocks) in ALPHAS
+
+
 def test_no_sample_is_refused():
     with pytest.raises(ValueError, match="n=0 samples"):
         LinearReadout().fit(torch.zeros(0, 3), torch.zeros(0, 1))
@@ -131,7 +141,7 @@ def test_a_failed_fit_leaves_the_readout_as_it_was():
     resid, y = made(200, torch.ones(3).double())
     readout = LinearReadout(0.0).fit(resid, y)
     with pytest.raises(ValueError, match="singular"):
-        readout.fit(torch.zeros(10, 3), torch.zeros(10, 2))
+        readout.fit(torch.cat([torch.randn(10, 2), torch.zeros(10, 1)], 1), torch.zeros(10, 2))
     torch.testing.assert_close(readout.coef_, LinearReadout(0.0).fit(resid, y).coef_)
 
 

@@ -152,3 +152,18 @@ def test_a_binary_config_cannot_be_read(folder):
 def test_an_unsupported_or_impossible_field_is_refused(folder, model, training, message):
     write_config(folder, model, training)
     refused(folder, message)
+
+
+@pytest.mark.parametrize(
+    "old, new, message",
+    [
+        ("data: gaussian", "data: sparse_weird", "training.data='sparse_weird' is not supported yet"),
+        ("task_kwargs: {}", "task_kwargs: {renormalize_ys: true}", "renormalize_ys=True is not supported yet"),
+    ],
+)
+def test_a_task_that_would_be_another_one_is_refused(folder, old, new, message):
+    config = folder / "config.yaml"
+    text = config.read_text()
+    assert old in text
+    config.write_text(text.replace(old, new))
+    refused(folder, message)

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from mesascope.models import LinearRegression
+from mesascope.models import LinearRegression, MesascopeError
 from mesascope.models.inputs import Gaussian, Mixture, Uniform
-from mesascope.models.spectra import LogUniform, TwoLevel
+from mesascope.models.spectra import Fixed, LogUniform, TwoLevel
 
 TASK = LinearRegression(n_dims=3, n_points=5, noise_std=0.1)
 MIXTURE = Mixture(components=(Gaussian(), Gaussian(spectrum=LogUniform(kappa=30)), Uniform()))
@@ -90,3 +90,14 @@ def test_an_impossible_field_is_refused_by_name(field, value):
 def test_a_task_survives_json():
     task = LinearRegression(n_dims=3, inputs=MIXTURE, w_std=0.3)
     assert LinearRegression.model_validate_json(task.model_dump_json()) == task
+
+
+@pytest.mark.parametrize("n_prompts, start", [(0, 0), (3, -1)])
+def test_prompts_that_do_not_exist_are_refused(n_prompts, start):
+    with pytest.raises(MesascopeError, match=f"n_prompts={n_prompts}, start={start}: expected"):
+        LinearRegression().sample(n_prompts, seed=0, start=start)
+
+
+def test_a_fixed_spectrum_of_another_dimension_is_refused_at_once():
+    with pytest.raises(ValueError, match="spectrum has 2 eigenvalues but n_dims=5"):
+        LinearRegression(n_dims=5, inputs=Gaussian(spectrum=Fixed(eigenvalues=(1.0, 2.0))))

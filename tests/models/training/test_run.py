@@ -15,6 +15,7 @@ from mesascope.models import (
 )
 from mesascope.models.training import GramTraining, TokenTraining
 from mesascope.models.training.run import is_on_log_grid
+from tests.conftest import tiny
 
 TASK = LinearRegression(n_dims=2, n_points=5)
 DECODER = RegressorConfig(n_dims=2, n_points=5, n_layers=1, n_heads=2, d_model=8, d_head=4, d_mlp=8)
@@ -131,3 +132,18 @@ def test_a_model_saved_is_the_model_loaded(tmp_path):
     assert (loaded.task, loaded.about, loaded.seed, loaded.model.cfg) == (TASK, "Made by hand.", 7, DECODER)
     with pytest.raises(MesascopeError, match="already holds a run"):
         save(model, tmp_path / "run", TASK)
+
+
+@pytest.mark.parametrize("device", ["banana", "meta"])
+def test_a_device_that_is_not_there_is_refused_before_a_folder_is_made(tmp_path, device):
+    with pytest.raises(MesascopeError, match=f"cannot use device '{device}'"):
+        train(tiny(), tmp_path / "run", device=device)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_trainer_that_does_not_fit_leaves_no_folder(tmp_path):
+    config = tiny()
+    config = config.model_copy(update={"model": config.model.model_copy(update={"n_heads": 2})})
+    with pytest.raises(MesascopeError, match="trainer 'gram' is exact only for"):
+        train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
