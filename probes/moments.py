@@ -2,14 +2,15 @@
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 _ROWS, _LANES = 512, 4
-"""Z is built and multiplied in chunks of lanes × rows, so that it is still in cache when the product reads it; the
-lanes are one batched product, which spreads over two cores better than one long product."""
+"""Activations are converted and multiplied in chunks of lanes × rows, so that they are still in cache when the product
+reads them; the lanes are one batched product, which spreads over two cores better than one long product."""
 
 
 @dataclass
@@ -119,19 +120,26 @@ class Moments:
 def _products(
     h: Float[Tensor, "n_groups n d_h"], t: Float[Tensor, "n_groups n d_y"]
 ) -> Float[Tensor, "n_groups width width"]:
-    """ZᵀZ of each group, Z = [h, t, 1] built chunk by chunk."""
+    """ZᵀZ of each group for Z = [h, t, 1], block by block: Z itself is never formed.
+
+    Only h is converted chunk by chunk. Copying the few columns of t between rows of h would cost more than their
+    products do.
+    """
     n_groups, n, d_h = h.shape
-    width, n_chunks = d_h + t.shape[-1] + 1, max(1, math.ceil(n / (_LANES * _ROWS)))
+    n_chunks = max(1, math.ceil(n / (_LANES * _ROWS)))
     rows = max(1, math.ceil(n / (_LANES * n_chunks)))
-    chunk = _LANES * rows
-    Z = torch.empty(n_groups, chunk, width, dtype=torch.float64, device=h.device)
-    Z[..., -1] = 1
-    lanes = Z.view(n_groups * _LANES, rows, width)
-    total = torch.zeros(n_groups * _LANES, width, width, dtype=torch.float64, device=h.device)
+    chunk, d_1, n_lanes = _LANES * rows, t.shape[-1] + 1, n_groups * _LANES
+    zeros = partial(torch.zeros, dtype=torch.float64, device=h.device)
+    T = zeros(n_groups, n_chunks * chunk, d_1)  # [t, 1], then rows that add nothing
+    T[:, :n, :-1], T[:, :n, -1] = t, 1
+    H = zeros(n_groups, chunk, d_h)
+    lanes = H.view(n_lanes, rows, d_h)
+    HH, TH = zeros(n_lanes, d_h, d_h), zeros(n_lanes, d_1, d_h)
     for start in range(0, n, chunk):
         filled = min(chunk, n - start)
-        Z[:, :filled, :d_h] = h[:, start : start + filled]
-        Z[:, :filled, d_h:-1] = t[:, start : start + filled]
-        Z[:, filled:] = 0  # the last chunk's spare rows add nothing
-        total.baddbmm_(lanes.mT, lanes)
-    return total.view(n_groups, _LANES, width, width).sum(1)
+        H[:, :filled] = h[:, start : start + filled]
+        H[:, filled:] = 0
+        HH.baddbmm_(lanes.mT, lanes)
+        TH.baddbmm_(T[:, start : start + chunk].reshape(n_lanes, rows, d_1).mT, lanes)
+    inner, cross = (part.unflatten(0, (n_groups, _LANES)).sum(1) for part in (HH, TH))
+    return torch.cat([torch.cat([inner, cross.mT], 2), torch.cat([cross, T.mT @ T], 2)], 1)
