@@ -259,9 +259,10 @@ def identify(
     """Similarity of errors of every layer against GD, Newton, ridge and least squares.
 
     A family's scalars (steps, step size, penalty) are chosen for each layer on prompts that are not scored. A name is
-    given only if the layer predicts something its untrained twin does not, errs more like the family than the zero
-    predictor and the twin do, and every other family is excluded (see `judge`). This score alone rarely excludes them
-    on a trained model, because learners are so alike each other: that is then the finding.
+    given only if the layer predicts something its untrained twins do not, errs more like the family than the zero
+    predictor and the twins do, every other family is excluded, and the family explains the predictions themselves (see
+    `judge`). On a trained model the score rarely excludes the others, because learners are so alike each other: that
+    is then the finding. The thresholds were set on a few planted learners and outsiders, not calibrated.
 
     Args:
         scope: Where to look; a bare predictor is judged by its output alone.
@@ -313,8 +314,8 @@ def _match(index: int, tune: Trial, score: Trial, twins: list[Trial], rng: torch
     order = scores.mean(-1).argsort(descending=True).tolist()
     learners, scores = [learners[i] for i in order], scores[order]
     low, high = bootstrap_ci(scores, generator=rng)
-    draws = torch.randint(scores.shape[1], (N_BOOTSTRAPS, scores.shape[1]), generator=rng).to(scores.device)
-    resampled = torch.stack([row[draws].mean(-1) for row in scores])  # [family, bootstrap]
+    picks = torch.randint(scores.shape[1], (N_BOOTSTRAPS, scores.shape[1]), generator=rng).to(scores.device)
+    resampled = torch.stack([row[picks].mean(-1) for row in scores])  # [family, bootstrap]
     matches = tuple(
         Match(
             family=learner.family,
@@ -329,8 +330,8 @@ def _match(index: int, tune: Trial, score: Trial, twins: list[Trial], rng: torch
         for i, learner in enumerate(learners)
     )
     skill = score.skill(index)
-    draws = torch.tensor([twin.skill(index).value for twin in twins])
-    untrained_skill = prediction_interval(draws) if twins else None
+    twin_skills = torch.tensor([twin.skill(index).value for twin in twins])
+    untrained_skill = prediction_interval(twin_skills) if twins else None
     gate, alive, reason = judge(matches, skill, untrained_skill)
     # Drawn for the output alone, and dear: every planted learner is matched anew.
     ceiling = () if gate or index < len(score.labels) - 1 else confusion(learners, tune, score)

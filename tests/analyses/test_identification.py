@@ -243,6 +243,12 @@ def test_gd_is_found_between_the_grids_steps_and_step_sizes(n_steps, eta):
     assert result.verdict == "GD" and result.layers[0].best.similarity.value > 0.999
 
 
+def test_gd_that_diverges_on_some_prefixes_is_at_least_called_like_gd():
+    # A limit, written down: its step count is found only nearly, and the few prompts that blow up are then unexplained.
+    result = quick(GradientDescent(5, 0.13), ISOTROPIC, n_prompts=400, n_tune=200)
+    assert result.verdict in ("GD", "like GD, but not it")
+
+
 def test_a_learner_that_overflows_explains_nothing():
     overflowing = [match("A", 0.98, left=float("nan")), match("B", 0.8)]
     assert judge(overflowing, GOOD, NONE) == ("", ("A",), "leaves nan of it unexplained")
