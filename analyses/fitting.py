@@ -21,6 +21,13 @@ TARGETS: dict[str, Callable[[Prompts], Tensor]] = {
 """Targets by name; each maps prompts to `[batch, n_points, d_y]`."""
 
 
+def _weights(prompts: Prompts) -> Tensor:
+    """What made the prompts, or the nearest linear map to it."""
+    if prompts.w is not None:
+        return prompts.w
+    return LeastSquares().weights(prompts)[:, -1].to(prompts.xs)
+
+
 def _true_weights(prompts: Prompts) -> Tensor:
     if prompts.w is None:
         raise MesascopeError("target 'w' needs prompts that were made from a weight vector; use 'w_ols'")
@@ -52,7 +59,7 @@ class Fitted:
     def targets(self, prompts: Prompts) -> Float[Tensor, "batch n_read d_all"]:
         """The target, then its nulls, at the read points."""
         make = TARGETS[self.target]
-        other = _true_weights(prompts).roll(1, 0)
+        other = _weights(prompts).roll(1, 0)
         mismatched = replace(prompts, ys=torch.einsum("bnd,bd->bn", prompts.xs, other), w=other)
         variants = [make(prompts), make(prompts).roll(1, 0), make(mismatched)]
         at_read = list(self.model.read_points(prompts.n_points))
@@ -85,6 +92,7 @@ def fitted(scope: Scope, target: str, n_prompts: int) -> Fitted:
     """
     if target not in TARGETS:
         raise MesascopeError(f"no target is called {target!r}{nearest(target, TARGETS)}")
+    _ = scope.regression  # refuses other tasks
     if n_prompts < 2 * N_BLOCKS:
         raise MesascopeError(f"n_prompts={n_prompts}: readouts need at least {2 * N_BLOCKS}")
     return scope.once(("fitted", target, n_prompts), lambda: Fitted(scope, target, n_prompts))

@@ -8,19 +8,22 @@ from mesascope.analyses.performance import Performance, measure_performance
 from mesascope.analyses.readouts import Readouts, fit_readouts
 from mesascope.analyses.scope import Scope
 from mesascope.models import HookedRegressor
+from mesascope.models.tasks import Regression
 
 Analysis = Callable[[Scope, int], Result | None]
 """Scope and number of prompts in, result out; None where the analysis does not apply to the scope."""
 
 
 def _readouts(scope: Scope, n_prompts: int) -> Result | None:
-    return fit_readouts(scope, n_prompts=n_prompts) if isinstance(scope.model, HookedRegressor) else None
+    applies = isinstance(scope.model, HookedRegressor) and isinstance(scope.task, Regression)
+    return fit_readouts(scope, n_prompts=n_prompts) if applies else None
 
 
 def _identification(scope: Scope, n_prompts: int) -> Result | None:
     # Before the first point every learner predicts zero.
     reads_later_points = any(scope.model.read_points(scope.task.n_points))
-    return identify(scope, n_fit=n_prompts) if reads_later_points else None
+    applies = reads_later_points and isinstance(scope.task, Regression)
+    return identify(scope, n_fit=n_prompts) if applies else None
 
 
 ANALYSES: dict[str, Analysis] = {

@@ -14,7 +14,7 @@ from torch import Tensor
 from mesascope.models import Checkpoint, HookedRegressor, LinearRegression, MesascopeError, Prompts, load
 from mesascope.models.devices import usable_device
 from mesascope.models.formats import check_scale
-from mesascope.models.tasks import Task
+from mesascope.models.tasks import Regression, Task
 
 T = TypeVar("T")
 BATCH = 128
@@ -104,6 +104,17 @@ class Scope:
         raise MesascopeError(f"{self.source} has no layers to probe: it is a predictor; attach to a hooked model")
 
     @property
+    def regression(self) -> Regression:
+        """The task, if it is a regression: what learners on real numbers are compared on.
+
+        Raises:
+            MesascopeError: It is discrete.
+        """
+        if isinstance(self.task, Regression):
+            return self.task
+        raise MesascopeError(f"{self.task.name} is no regression task; readouts and learners need real-valued y")
+
+    @property
     def device(self) -> torch.device:
         """Where the model runs."""
         return next(self.model.parameters()).device if isinstance(self.model, HookedRegressor) else torch.device("cpu")
@@ -145,7 +156,7 @@ class Scope:
         return (self.prompts(stop - start, stream, start) for start, stop in pairwise(edges))
 
     @torch.no_grad()
-    def predict(self, prompts: Prompts) -> Float[Tensor, "batch n_read"]:
+    def predict(self, prompts: Prompts) -> Float[Tensor, "batch n_read *d_out"]:
         """The model's predictions at its read points, float64.
 
         Raises:
@@ -154,7 +165,7 @@ class Scope:
         parts = [self.model(batch.xs, batch.ys).double() for batch in prompts.split(BATCH)]
         preds = torch.cat(parts)
         if not preds.isfinite().all():
-            bad = int((~preds.isfinite()).any(1).sum())
+            bad = int((~preds.isfinite()).flatten(1).any(1).sum())
             raise MesascopeError(f"{self.source} predicts NaN or infinity on {bad} of {len(preds)} prompts")
         return preds
 
@@ -207,5 +218,7 @@ def attach(
             model.to(usable_device(device))
     task = task or LinearRegression()
     if w_std is not None:
+        if not isinstance(task, Regression):
+            raise MesascopeError(f"w_std={w_std} means nothing to the task {task.name}; leave it out")
         task = task.model_copy(update={"w_std": w_std})
     return Scope(model, task, source, seed, checkpoint)

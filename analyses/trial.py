@@ -9,7 +9,7 @@ from torch import Tensor
 from mesascope.analyses.layers import predict_layers
 from mesascope.analyses.scope import Scope
 from mesascope.models import FilterLearner
-from mesascope.models.learners.battery import battery, refine, rivals
+from mesascope.models.battery import battery, refine, rivals
 from mesascope.probes import Estimate, block_sums, jackknife_ratio, similarity_of_errors
 
 N_BLOCKS, N_REFINED = 20, 6
@@ -30,7 +30,7 @@ class Trial:
     def __init__(self, scope: Scope, n_prompts: int, stream: str, n_fit: int, points: list[int], unit: int):
         layers = predict_layers(scope, n_prompts, stream, n_fit)
         read = scope.model.read_points(scope.task.n_points)
-        self.task, self.prompts, self.labels = scope.task, layers.prompts, layers.labels
+        self.task, self.prompts, self.labels = scope.regression, layers.prompts, layers.labels
         self.n_prompts, self.points, self.unit = n_prompts, points, unit
         self.ys = self._as_units(layers.prompts.ys)
         self.preds = self._grouped(layers.preds[..., [read.index(point) for point in points]])

@@ -27,7 +27,8 @@ class PlainBlock(nn.Module):
         self.n_heads = cfg.n_heads
         self.ln_1, self.ln_2 = nn.LayerNorm(cfg.d_model), nn.LayerNorm(cfg.d_model)
         self.qkv, self.out = nn.Linear(cfg.d_model, 3 * cfg.d_model), nn.Linear(cfg.d_model, cfg.d_model)
-        self.fc, self.proj = nn.Linear(cfg.d_model, cfg.d_mlp), nn.Linear(cfg.d_mlp, cfg.d_model)
+        width = cfg.mlp_widths[0]
+        self.fc, self.proj = nn.Linear(cfg.d_model, width), nn.Linear(width, cfg.d_model)
 
     def forward(self, resid: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos d_model"]:
         """One layer of the residual stream."""
@@ -113,7 +114,7 @@ class HuggingFaceDecoder(Decoder):
                 n_embd=cfg.d_model,
                 n_layer=cfg.n_layers,
                 n_head=cfg.n_heads,
-                n_inner=cfg.d_mlp,
+                n_inner=cfg.mlp_widths[0],
                 resid_pdrop=0.0,
                 embd_pdrop=0.0,
                 attn_pdrop=0.0,

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformer_lens import FactoredMatrix
 from transformer_lens.hook_points import HookPoint
 
+from mesascope.models.architecture import RegressorConfig
 from mesascope.models.hooks import listened
 
 Heads = Float[Tensor, "batch pos n_heads d_head"]
@@ -39,13 +40,29 @@ class Attention(nn.Module, ABC):
     def __init__(self, d_model: int, n_heads: int, d_head: int, *, bias: bool, causal: bool, query_is_key: bool):
         super().__init__()
         self.n_heads, self.d_head, self.causal, self.query_is_key = n_heads, d_head, causal, query_is_key
-        self.qkv_weight = nn.Parameter(torch.zeros(d_model, 3 * n_heads * d_head))
-        self.qkv_bias = nn.Parameter(torch.zeros(3 * n_heads * d_head)) if bias else None
-        self.out_weight = nn.Parameter(torch.zeros(n_heads * d_head, d_model))
-        self.out_bias = nn.Parameter(torch.zeros(d_model)) if bias else None
+        self._make_weights(d_model, bias)
         self.hook_q, self.hook_k, self.hook_v = HookPoint(), HookPoint(), HookPoint()
         self.hook_attn_scores, self.hook_pattern = HookPoint(), HookPoint()
         self.hook_z, self.hook_result = HookPoint(), HookPoint()
+
+    def _make_weights(self, d_model: int, bias: bool) -> None:
+        width = self.n_heads * self.d_head
+        self.qkv_weight = nn.Parameter(torch.zeros(d_model, 3 * width))
+        self.qkv_bias = nn.Parameter(torch.zeros(3 * width)) if bias else None
+        self.out_weight = nn.Parameter(torch.zeros(width, d_model))
+        self.out_bias = nn.Parameter(torch.zeros(d_model)) if bias else None
+
+    @classmethod
+    def of(cls, cfg: RegressorConfig) -> "Attention":
+        """The layer of a config."""
+        return cls(
+            cfg.d_model,
+            cfg.n_heads,
+            cfg.d_head,
+            bias=cfg.attention_bias,
+            causal=cfg.causal,
+            query_is_key=cfg.query_is_key,
+        )
 
     def _packed(self, which: int) -> Float[Tensor, "n_heads d_model d_head"]:
         return self.qkv_weight.unflatten(1, (3, self.n_heads, self.d_head))[:, which].transpose(0, 1)
@@ -159,7 +176,3 @@ class LinearAttention(Attention):
     def pattern(self, scores: Pattern) -> Pattern:
         """The scores themselves."""
         return scores
-
-
-ATTENTIONS: dict[str, type[Attention]] = {"softmax": SoftmaxAttention, "linear": LinearAttention}
-"""Kinds of attention by the name they have in a config."""

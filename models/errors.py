@@ -22,6 +22,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 def first_complaint(error: ValidationError) -> str:
     """Pydantic's first complaint in one line that names the field."""
     first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"]) or "the config"
+    # A union's branches are among the places, such as literal['softmax']: they are no fields.
+    where = ".".join(str(part) for part in first["loc"] if "[" not in str(part)) or "the config"
     got = "" if first["type"] == "missing" else f" (got {first['input']!r:.60})"
     return f"{where}: {first['msg']}{got}"

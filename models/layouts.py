@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
@@ -51,7 +52,7 @@ class Interleaved(Layout):
         self, xs: Float[Tensor, "batch n_points n_dims"], ys: Float[Tensor, "batch n_points"]
     ) -> Float[Tensor, "batch n_tokens d_token"]:
         """Alternate x and y, y in the first coordinate of an otherwise zero token."""
-        padded = torch.nn.functional.pad(ys[..., None], (0, xs.shape[-1] - 1))
+        padded = F.pad(ys[..., None], (0, xs.shape[-1] - 1))
         return torch.stack([xs, padded], dim=2).flatten(1, 2)
 
     def read_points(self, n_points: int) -> range:
@@ -93,5 +94,69 @@ class Joint(Layout):
         return slice(n_points - 1, n_points)
 
 
-LAYOUTS: dict[str, Layout] = {"interleaved": Interleaved(), "joint": Joint()}
+class Separate(Layout):
+    """(x_0, 0), (0, y_0), (x_1, 0), …, (x_q, 0): x and y of a point in neighbouring tokens; the last is predicted.
+
+    Source: von Oswald et al. (2023), section 5.
+    """
+
+    def d_token(self, n_dims: int) -> int:
+        """Width of a token: x and y."""
+        return n_dims + 1
+
+    def n_tokens(self, n_points: int) -> int:
+        """Two tokens a point, one for the query."""
+        return 2 * n_points - 1
+
+    def tokens(
+        self, xs: Float[Tensor, "batch n_points n_dims"], ys: Float[Tensor, "batch n_points"]
+    ) -> Float[Tensor, "batch n_tokens d_token"]:
+        """Alternate (x, 0) and (0, y)."""
+        pairs = torch.stack([F.pad(xs, (0, 1)), F.pad(ys[..., None], (xs.shape[-1], 0))], dim=2)
+        return pairs.flatten(1, 2)[:, :-1]
+
+    def read_points(self, n_points: int) -> range:
+        """The last point."""
+        return range(n_points - 1, n_points)
+
+    def read_positions(self, n_points: int) -> slice:
+        """The last position."""
+        return slice(2 * n_points - 2, 2 * n_points - 1)
+
+
+class Sequence(Layout):
+    """x_0, x_1, …: one token a point, y never among them; every point is predicted.
+
+    For discrete tasks, where x is a one-hot token and y the id of the next one.
+    """
+
+    def d_token(self, n_dims: int) -> int:
+        """Width of a token: that of x."""
+        return n_dims
+
+    def n_tokens(self, n_points: int) -> int:
+        """One token a point."""
+        return n_points
+
+    def tokens(
+        self, xs: Float[Tensor, "batch n_points n_dims"], ys: Float[Tensor, "batch n_points"]
+    ) -> Float[Tensor, "batch n_tokens d_token"]:
+        """The points themselves."""
+        return xs
+
+    def read_points(self, n_points: int) -> range:
+        """Every point."""
+        return range(n_points)
+
+    def read_positions(self, n_points: int) -> slice:
+        """Every position."""
+        return slice(0, n_points)
+
+
+LAYOUTS: dict[str, Layout] = {
+    "interleaved": Interleaved(),
+    "joint": Joint(),
+    "separate": Separate(),
+    "sequence": Sequence(),
+}
 """Token layouts by the name they have in a config."""

@@ -67,6 +67,36 @@ class TwoLevel(Config):
         return trace_to_dims(raw)
 
 
+class HalfSubspace(Config):
+    """The first half of the eigenvalues is equal, the rest zero: x lies in a subspace (of one dimension more if odd).
+
+    Source: Garg et al. (2022), section 4.
+    """
+
+    kind: Literal["half_subspace"] = "half_subspace"
+
+    def sample(self, n_prompts: int, n_dims: int, rng: Generator) -> Float[Tensor, "n_prompts n_dims"]:
+        """Eigenvalues of Σ for each prompt, float64."""
+        raw = torch.zeros(n_prompts, n_dims, device=rng.device, dtype=torch.float64)
+        raw[:, : (n_dims + 1) // 2] = 1
+        return trace_to_dims(raw)
+
+
+class Skewed(Config):
+    """Eigenvalue i is proportional to 1/(i+1)², for i = 0, 1 and so on.
+
+    Source: Garg et al. (2022), section 4, where the *transformation* of x has the eigenvalues 1/(i+1), and so Σ their
+    squares: condition n_dims².
+    """
+
+    kind: Literal["skewed"] = "skewed"
+
+    def sample(self, n_prompts: int, n_dims: int, rng: Generator) -> Float[Tensor, "n_prompts n_dims"]:
+        """Eigenvalues of Σ for each prompt, float64."""
+        index = torch.arange(1, n_dims + 1, device=rng.device, dtype=torch.float64)
+        return trace_to_dims((index**-2).expand(n_prompts, n_dims))
+
+
 class Fixed(Config):
     """Given eigenvalues, scaled to trace n_dims."""
 
@@ -88,5 +118,7 @@ class Fixed(Config):
         return trace_to_dims(raw.expand(n_prompts, n_dims))
 
 
-Spectrum = Annotated[Isotropic | Geometric | LogUniform | TwoLevel | Fixed, Field(discriminator="kind")]
+Spectrum = Annotated[
+    Isotropic | Geometric | LogUniform | TwoLevel | HalfSubspace | Skewed | Fixed, Field(discriminator="kind")
+]
 """Any spectrum; `kind` says which in YAML and JSON."""

@@ -18,7 +18,7 @@ class Captured:
     """One batch: what went in, what came out, and the activations asked for."""
 
     prompts: Prompts
-    preds: Float[Tensor, "batch n_read"]
+    preds: Float[Tensor, "batch n_read *d_out"]
     activations: dict[str, Tensor]
     """By hook name, in the order of the forward pass."""
 

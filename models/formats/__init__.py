@@ -1,6 +1,7 @@
-"""Checkpoint formats; a new one is one file and one line in `registry.py`."""
+"""Checkpoint formats and where checkpoints come from; a new one is one file and one line in `registry.py`."""
 
 from mesascope.models.formats.checkpoint import Checkpoint, Format
-from mesascope.models.formats.registry import FORMATS, check_scale, load, zoo_names
+from mesascope.models.formats.registry import FORMATS, SOURCES, check_scale, checkpoints_of, load
+from mesascope.models.formats.zoo import zoo_names
 
-__all__ = ["FORMATS", "Checkpoint", "Format", "check_scale", "load", "zoo_names"]
+__all__ = ["FORMATS", "SOURCES", "Checkpoint", "Format", "check_scale", "checkpoints_of", "load", "zoo_names"]

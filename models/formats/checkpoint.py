@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mesascope.models.errors import MesascopeError
 from mesascope.models.regressor import HookedRegressor
-from mesascope.models.tasks import Task
+from mesascope.models.tasks import Regression, Task
 
 
 @dataclass(frozen=True)
@@ -42,17 +42,38 @@ class Format(ABC):
     """A checkpoint format: one subclass in one file, listed once in `registry.py`."""
 
     name: ClassVar[str]
-    marker: ClassVar[str]
-    """The file by which a folder of this format is known."""
+    expected: ClassVar[str]
+    """What it recognises, in words."""
 
     @abstractmethod
-    def load(self, folder: Path, w_std: float | None) -> Checkpoint:
-        """Read a folder that holds `marker`.
+    def recognises(self, path: Path) -> bool:
+        """Whether an existing file or folder is for this format to load, or to refuse if it is broken."""
+
+    @abstractmethod
+    def load(self, path: Path, w_std: float | None) -> Checkpoint:
+        """Read what it recognises.
 
         Args:
-            folder: The run folder.
-            w_std: What the user says about the scale of w; None leaves it to the folder, or to 1.
+            path: The file or folder.
+            w_std: What the user says about the scale of w; None leaves it to the file, or to 1.
         """
+
+    def steps(self, path: Path) -> dict[int, Path]:
+        """The file of every step that a run folder keeps; none unless the format says otherwise."""
+        return {}
+
+
+def with_scale(task: Task, w_std: float | None) -> Task:
+    """The task at the user's scale of w, or as it is if they say nothing.
+
+    Raises:
+        MesascopeError: The task has no such scale.
+    """
+    if w_std is None:
+        return task
+    if not isinstance(task, Regression):
+        raise MesascopeError(f"w_std={w_std} has no meaning for the task {task.name!r}; leave it out")
+    return task.model_copy(update={"w_std": w_std})
 
 
 def read_text(path: Path) -> str:
@@ -99,7 +120,7 @@ def load_weights(model: HookedRegressor, weights: Mapping[str, Tensor], path: Pa
     Raises:
         MesascopeError: A weight is missing, unknown, of another shape, or not finite.
     """
-    expected = model.state_dict()
+    expected = model.weights
     missing, unknown = sorted(expected.keys() - weights.keys()), sorted(weights.keys() - expected.keys())
     if missing or unknown:
         raise MesascopeError(
@@ -109,14 +130,27 @@ def load_weights(model: HookedRegressor, weights: Mapping[str, Tensor], path: Pa
                 for what, names in [("missing", missing), ("unknown", unknown)]
                 if names
             )
+            + "; keep the config of the run that wrote the weights"
         )
     for name, tensor in weights.items():
-        if tensor.shape != expected[name].shape:
-            raise MesascopeError(
-                f"{path}: {name} has shape {tuple(tensor.shape)} but the config asks for "
-                f"{tuple(expected[name].shape)}; config and weights are of different models"
-            )
-        if not tensor.isfinite().all():
-            raise MesascopeError(f"{path}: {name} holds NaN or infinite numbers; use an earlier checkpoint")
-    model.load_state_dict(dict(weights))
+        _check_numbers(name, tensor, expected[name], path)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(weights[name])
     model.eval()
+
+
+def _check_numbers(name: str, tensor: Tensor, expected: Tensor, path: Path) -> None:
+    kind = "a nested tensor" if tensor.is_nested else str(tensor.dtype)
+    if tensor.is_nested or tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.is_complex():
+        raise MesascopeError(
+            f"{path}: {name} is no plain array of real numbers (got {kind}, {tensor.layout}, on {tensor.device}); "
+            "save it dense and real"
+        )
+    if tensor.shape != expected.shape:
+        raise MesascopeError(
+            f"{path}: {name} has shape {tuple(tensor.shape)} but the config asks for {tuple(expected.shape)}; "
+            "config and weights are of different models"
+        )
+    if not tensor.to(expected.dtype).isfinite().all():  # a float64 may leave the range of float32
+        raise MesascopeError(f"{path}: {name} holds NaN or infinite numbers; use an earlier checkpoint")

@@ -9,11 +9,24 @@ import yaml
 from pydantic import ValidationError
 from torch import Tensor
 
-from mesascope.models.errors import MesascopeError
-from mesascope.models.formats.checkpoint import Checkpoint, Format, load_weights, read_pickle_safely, read_text
-from mesascope.models.regressor import HookedRegressor, RegressorConfig
-from mesascope.models.tasks import LinearRegression
+from mesascope.models.architecture import RegressorConfig
+from mesascope.models.errors import MesascopeError, first_complaint
+from mesascope.models.formats.checkpoint import (
+    Checkpoint,
+    Format,
+    load_weights,
+    read_pickle_safely,
+    read_text,
+    with_scale,
+)
+from mesascope.models.formats.garg_tasks import task_of
+from mesascope.models.regressor import HookedRegressor
+from mesascope.models.tasks import Regression
 
+MAX_LAYERS = 1000
+"""A config that asks for more is broken, and would fill the memory before its weights could contradict it."""
+
+_STEP = re.compile(r"model_(0|[1-9]\d{0,17})\.pt")
 # Hugging Face's Conv1D stores [in, out] with q|k|v packed, which is also how `Attention` stores them.
 _NAMES = {
     "_read_in.bias": "embed.b_E",
@@ -44,8 +57,12 @@ _TRANSPOSED = {"_read_in.weight": "embed.W_E", "_read_out.weight": "unembed.W_U"
 _DROPPED = re.compile(r"_backbone\.(wte\.weight|h\.\d+\.attn\.(masked_)?bias)")
 
 
-def translate(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Garg's state dict under `HookedRegressor`'s names; unknown names pass through, to be reported."""
+def translate(state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """Garg's state dict under `HookedRegressor`'s names; unknown names pass through, to be reported.
+
+    Raises:
+        MesascopeError: A name comes twice.
+    """
     out: dict[str, Tensor] = {}
     for name, tensor in state.items():
         name = name.removeprefix("module.")
@@ -54,106 +71,162 @@ def translate(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         layer = re.search(r"\.h\.(\d+)\.", name)
         pattern = name if layer is None else name.replace(layer.group(0), ".h.{}.", 1)
         if name in _TRANSPOSED:
-            out[_TRANSPOSED[name]] = tensor.T.contiguous() if tensor.ndim == 2 else tensor
+            ours, tensor = _TRANSPOSED[name], tensor.T.contiguous() if tensor.ndim == 2 else tensor
+        elif pattern in _NAMES:
+            ours = _NAMES[pattern].format(layer and layer.group(1))
         else:
-            out[_NAMES.get(pattern, name).format(layer and layer.group(1))] = tensor
+            ours = name
+        if ours in out:
+            raise MesascopeError(f"{path}: {name!r} is there twice, with and without `module.`; keep one")
+        out[ours] = tensor
     return out
 
 
 class GargFormat(Format):
-    """A folder saved by the code of Garg et al. (2022) or Fu et al. (2024)."""
+    """A folder saved by the code of Garg et al. (2022) or Fu et al. (2024), or one of its .pt files."""
 
     name: ClassVar[str] = "garg"
-    marker: ClassVar[str] = "config.yaml"
+    expected: ClassVar[str] = "a folder with config.yaml, or a .pt file in it"
 
-    def load(self, folder: Path, w_std: float | None) -> Checkpoint:
-        """Read the newest weights of the folder.
+    def recognises(self, path: Path) -> bool:
+        """A folder with config.yaml, or a .pt file."""
+        return (path / "config.yaml").exists() or (path.suffix == ".pt" and path.is_file())
+
+    def steps(self, path: Path) -> dict[int, Path]:
+        """The files model_<step>.pt."""
+        found = ((_STEP.fullmatch(file.name), file) for file in path.glob("model_*.pt"))
+        return {int(match[1]): file for match, file in found if match}
+
+    def load(self, path: Path, w_std: float | None) -> Checkpoint:
+        """Read a folder's state.pt, without one its last step, or one file.
 
         Raises:
             MesascopeError: The config is not of this format, or its task or model family is not supported, or the
                 weights are missing, hostile, truncated or of another model.
         """
-        config = self._config(folder / "config.yaml")
-        path = self._weights_file(folder)
-        content = read_pickle_safely(path)
-        state = content.get("model_state_dict", content) if isinstance(content, dict) else None
-        if not isinstance(state, dict) or not all(
-            isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
-        ):
-            raise MesascopeError(f"{path} holds no state_dict (got {type(content).__name__}); expected name → tensor")
-        weights = translate(state)
-        if "embed.W_pos" not in weights:
-            raise MesascopeError(f"{path} has no _backbone.wpe.weight: not a GPT-2 backbone of Garg et al.")
-        try:
-            cfg, task = self._model(config, len(weights["embed.W_pos"]) // 2), self._task(config, w_std)
-        except (KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
+        folder = path if path.is_dir() else path.parent
+        if not (folder / "config.yaml").exists():
             raise MesascopeError(
-                f"{folder / 'config.yaml'} lacks a field or has it ill-typed ({error}); expected Garg et al.'s config"
-            ) from error
-        except ValidationError as error:
-            raise MesascopeError(
-                f"{folder / 'config.yaml'} does not describe a model ({error.errors()[0]['msg']})"
-            ) from error
+                f"{path} has no config.yaml beside it; copy the whole run folder of Garg et al.'s code"
+            )
+        config, file = _config(folder / "config.yaml"), self._newest(path) if path.is_dir() else path
+        cfg, task = _describe(config, folder / "config.yaml")
+        weights = translate(_state_dict(file), file)
+        _check_size(cfg, weights, file)
         model = HookedRegressor(cfg)
-        load_weights(model, weights, path)
-        return Checkpoint(model, task, str(folder), self.name, seed=None, w_std_known=False)
+        load_weights(model, weights, file)
+        about = _about(config["training"])
+        return Checkpoint(
+            model, with_scale(task, w_std), str(path), self.name, seed=None, w_std_known=False, about=about
+        )
 
-    @staticmethod
-    def _config(path: Path) -> dict[str, Any]:
-        try:
-            config = yaml.safe_load(read_text(path))
-        except yaml.YAMLError as error:
-            raise MesascopeError(f"{path} is not YAML ({str(error).splitlines()[0]})") from error
-        if not isinstance(config, dict) or not {"model", "training"} <= config.keys():
-            raise MesascopeError(f"{path} has no `model` and `training`; expected the config of Garg et al.'s code")
-        return config
-
-    @staticmethod
-    def _weights_file(folder: Path) -> Path:
-        steps = {int(m[1]): p for p in folder.glob("model_*.pt") if (m := re.fullmatch(r"model_(\d+)\.pt", p.name))}
+    def _newest(self, folder: Path) -> Path:
+        steps = self.steps(folder)
         if (folder / "state.pt").exists():
             return folder / "state.pt"
         if not steps:
-            raise MesascopeError(f"{folder} has a config.yaml but neither state.pt nor model_<step>.pt")
+            raise MesascopeError(
+                f"{folder} has a config.yaml but neither state.pt nor model_<step>.pt; copy the whole folder"
+            )
         return steps[max(steps)]
 
-    @staticmethod
-    def _model(config: dict[str, Any], n_points: int) -> RegressorConfig:
-        model = config["model"]
-        if model["family"] != "gpt2":
-            raise MesascopeError(f"model family {model['family']!r} is not supported; expected 'gpt2'")
-        return RegressorConfig(
-            n_dims=model["n_dims"],
-            n_points=n_points,
-            n_layers=model["n_layer"],
-            n_heads=model["n_head"],
-            d_model=model["n_embd"],
-            d_head=model["n_embd"] // model["n_head"],
-            d_mlp=4 * model["n_embd"],
-        )
 
-    @staticmethod
-    def _task(config: dict[str, Any], w_std: float | None) -> LinearRegression:
-        training, n_dims = config["training"], config["model"]["n_dims"]
-        unusual = {
-            "training.data": (training.get("data", "gaussian"), "gaussian"),
-            "training.curriculum.dims.end": (training["curriculum"].get("dims", {}).get("end", n_dims), n_dims),
-            "training.task_kwargs.renormalize_ys": (
-                bool((training.get("task_kwargs") or {}).get("renormalize_ys", False)),
-                False,
-            ),
-        }
-        for field, (got, expected) in unusual.items():
-            if got != expected:
-                raise MesascopeError(f"{field}={got!r} is not supported yet; expected {expected!r}")
-        if training["task"] not in ("linear_regression", "noisy_linear_regression"):
-            raise MesascopeError(
-                f"task {training['task']!r} is not supported yet; expected linear_regression or noisy_linear_regression"
-            )
-        options = training.get("task_kwargs") or {}
-        return LinearRegression(
-            n_dims=config["model"]["n_dims"],
-            n_points=training["curriculum"]["points"]["end"],
-            noise_std=options.get("noise_std", 0.0),
-            w_std=options.get("scale", 1.0) if w_std is None else w_std,
+def _config(path: Path) -> dict[str, Any]:
+    try:
+        config = yaml.safe_load(read_text(path))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # the reader's, a date's, a bracket's ten thousandth
+        if isinstance(error, MesascopeError):
+            raise
+        reason = next(iter(str(error).splitlines()), "")
+        raise MesascopeError(
+            f"{path} is not YAML ({reason:.160}); expected the config of Garg et al.'s code"
+        ) from error
+    if not isinstance(config, dict) or not all(isinstance(config.get(part), dict) for part in ("model", "training")):
+        raise MesascopeError(f"{path} has no `model` and `training`; expected the config of Garg et al.'s code")
+    return config
+
+
+def _state_dict(path: Path) -> dict[str, Tensor]:
+    content = read_pickle_safely(path)
+    state = content.get("model_state_dict", content) if isinstance(content, dict) else None
+    if not isinstance(state, dict) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
+    ):
+        raise MesascopeError(f"{path} holds no state_dict (got {type(content).__name__}); expected name → tensor")
+    return state
+
+
+def _describe(config: dict[str, Any], path: Path) -> tuple[RegressorConfig, Regression]:
+    try:
+        cfg = _architecture(config["model"])
+        task = task_of(config["training"], cfg.n_dims)
+    except (KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
+        raise MesascopeError(
+            f"{path} lacks a field or has it ill-typed ({error}); expected Garg et al.'s config"
+        ) from error
+    except ValidationError as error:
+        raise MesascopeError(
+            f"{path} does not describe a model and a task ({first_complaint(error)}); expected Garg et al.'s config"
+        ) from error
+    except MesascopeError as error:
+        raise MesascopeError(
+            f"{path}: {' '.join(str(error).split())}"
+        ) from error  # the file's own words may break lines
+    if task.n_points > cfg.n_points:
+        raise MesascopeError(
+            f"{path}: training.curriculum.points.end={task.n_points} but model.n_positions={cfg.n_points}; expected "
+            "prompts no longer than the model has positions for"
         )
+    return cfg, task
+
+
+def _architecture(model: dict[str, Any]) -> RegressorConfig:
+    if model["family"] != "gpt2":
+        # Their config allows "lstm" too, but their published code has no such class, so its weights' names are unknown.
+        raise MesascopeError(f"model.family={model['family']!r} is not supported; expected 'gpt2'")
+    n_layers, used = model["n_layer"], model.get("use_first_n_layer")
+    if n_layers > MAX_LAYERS:
+        raise MesascopeError(f"model.n_layer={n_layers}; expected at most {MAX_LAYERS}. Take the config of the run")
+    if used is not None and used < n_layers:
+        # Fu et al.'s option: the read-out is then of that layer's residual stream, without the final norm.
+        raise MesascopeError(
+            f"model.use_first_n_layer={used} of n_layer={n_layers} is not supported; expected the whole model: attach "
+            "the run whose layers were frozen, and fit its readouts here"
+        )
+    return RegressorConfig(
+        n_dims=model["n_dims"],
+        n_points=model["n_positions"],
+        n_layers=n_layers,
+        n_heads=model["n_head"],
+        d_model=model["n_embd"],
+        d_head=model["n_embd"] // model["n_head"],
+        d_mlp=4 * model["n_embd"],
+    )
+
+
+def _check_size(cfg: RegressorConfig, weights: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse another architecture before a model of the config's size, which may be any, is built."""
+    positions = weights.get("embed.W_pos")
+    if positions is None:
+        raise MesascopeError(
+            f"{path} has no _backbone.wpe.weight: not a GPT-2 backbone of Garg et al.; expected a state_dict of "
+            "their TransformerModel"
+        )
+    found = {
+        "n_layer": len({name.split(".")[1] for name in weights if name.startswith("blocks.")}),
+        "2*n_positions, n_embd": tuple(positions.shape),
+    }
+    asked = {"n_layer": cfg.n_layers, "2*n_positions, n_embd": (2 * cfg.n_points, cfg.d_model)}
+    for field, got in found.items():
+        if got != asked[field]:
+            raise MesascopeError(
+                f"{path} has {field} = {got} but the config asks for {asked[field]}; config and weights are of "
+                "different models"
+            )
+
+
+def _about(training: dict[str, Any]) -> str:
+    """What the config says that the task here cannot."""
+    pools = {"num_tasks": "tasks", "num_training_examples": "prompts"}
+    said = [f"{training[field]} {what}" for field, what in pools.items() if training.get(field) is not None]
+    return f"Trained on a pool of {' and '.join(said)}; the task here draws fresh ones." if said else ""

@@ -20,6 +20,8 @@ class Learner(ABC):
 
     family: ClassVar[str]
     """Name of the family, as reports write it."""
+    batched: ClassVar[bool] = True
+    """Whether it predicts all prompts at once, rather than one prefix after the other."""
 
     @abstractmethod
     def predict(self, prompts: Prompts) -> Float[Tensor, "batch n_points"]:

@@ -1,14 +1,22 @@
 """Run folders: written atomically, so that a killed run leaves nothing half-written."""
 
+import io
+import json
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import torch
+from pydantic import ValidationError
 from safetensors.torch import save as to_bytes
 
 from mesascope.models.config import Config
-from mesascope.models.errors import MesascopeError
+from mesascope.models.errors import MesascopeError, first_complaint
 from mesascope.models.regressor import HookedRegressor
+from mesascope.models.training.config import RunConfig
+from mesascope.models.training.tracking import Record
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
@@ -29,17 +37,17 @@ def write_atomically(path: Path, content: bytes | str) -> None:
         temporary.chmod(0o644)  # the temporary file is private; the finished one is not
         temporary.replace(path)
     except OSError as error:
-        raise MesascopeError(f"cannot write {path}: {error.strerror or error}; choose another folder") from error
+        raise _cannot_write(path, error) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
 
 
 class RunFolder:
-    """config.json, model.safetensors, checkpoints/step_N.safetensors, log.jsonl."""
+    """config.json, model.safetensors, checkpoints/step_N.safetensors, trainer.pt, log.jsonl."""
 
-    def __init__(self, path: Path):
-        self.path = path
+    def __init__(self, path: Path | str):
+        self.path = Path(path)
 
     @classmethod
     def create(cls, path: Path | str, config: Config) -> "RunFolder":
@@ -48,26 +56,123 @@ class RunFolder:
         Raises:
             MesascopeError: The folder holds a run already, or cannot be written.
         """
-        folder = cls(Path(path))
-        if (folder.path / "config.json").exists():
-            raise MesascopeError(f"{folder.path} already holds a run; choose another --out or remove it")
+        folder = cls(path)
+        if folder.holds_a_run:
+            raise MesascopeError(
+                f"{folder.path} already holds a run; continue it with --resume, choose another --out or remove it"
+            )
         write_atomically(folder.path / "config.json", config.model_dump_json(indent=2) + "\n")
         return folder
 
+    @property
+    def holds_a_run(self) -> bool:
+        """Whether there is a run in it."""
+        return (self.path / "config.json").exists()
+
+    def check_same(self, config: RunConfig) -> None:
+        """Refuse to continue a run with another config.
+
+        Raises:
+            MesascopeError: A field differs (the first is named), or config.json is not a run's.
+        """
+        path = self.path / "config.json"
+        try:
+            earlier = RunConfig.model_validate_json(path.read_text(encoding="utf-8"))
+        except ValidationError as error:
+            raise MesascopeError(f"{path} is no run's config: {first_complaint(error)}") from error
+        except (OSError, UnicodeDecodeError) as error:
+            raise MesascopeError(f"cannot read {path}: {error}") from error
+        told = {"about", "command", "version"}  # what a run says of itself determines nothing
+        before, now = (c.model_dump(mode="json", exclude=told) for c in (earlier, config))
+        if (difference := _first_difference(before, now)) is not None:
+            field, old, new = difference
+            raise MesascopeError(
+                f"{self.path} was started with {field}={old!r}, not {new!r}; resume with the same config, or choose "
+                "another --out"
+            )
+
     def checkpoint(self, step: int, model: HookedRegressor) -> None:
-        """Keep the weights of a step, and make them the run's model."""
+        """Keep the weights of a step."""
         write_atomically(self.path / "checkpoints" / f"step_{step}.safetensors", _weights(model))
-        self.write_model(model)
 
     def write_model(self, model: HookedRegressor) -> None:
         """Make a model's weights the run's."""
         write_atomically(self.path / "model.safetensors", _weights(model))
 
-    def log(self, line: str) -> None:
-        """Append a line to log.jsonl."""
-        with (self.path / "log.jsonl").open("a") as file:
-            file.write(line + "\n")
+    def write_trainer(self, step: int, state: Mapping[str, Any]) -> None:
+        """Write all that is needed to continue after `step`."""
+        buffer = io.BytesIO()
+        torch.save({"step": step, "state": dict(state)}, buffer)
+        write_atomically(self.path / "trainer.pt", buffer.getvalue())
+
+    def read_trainer(self, device: torch.device) -> tuple[int, dict[str, Any]] | None:
+        """The step and state to continue from; None if the run was stopped before its first checkpoint.
+
+        Raises:
+            MesascopeError: trainer.pt is broken, or not one.
+        """
+        path = self.path / "trainer.pt"
+        if not path.exists():
+            return None
+        try:
+            content = torch.load(path, map_location=device, weights_only=True)
+            return content["step"], content["state"]
+        except Exception as error:  # whatever torch's reader stumbles on in a broken or foreign file
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            raise MesascopeError(
+                f"{path} cannot be read ({reason:.120}); remove it to start again from step 0"
+            ) from error
+
+    def log(self, record: Record) -> None:
+        """Append a line to log.jsonl.
+
+        Raises:
+            MesascopeError: It cannot be written.
+        """
+        try:
+            with self._log.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(dict(record)) + "\n")
+        except OSError as error:
+            raise _cannot_write(self._log, error) from error
+
+    def records(self) -> list[dict[str, Any]]:
+        """The lines of log.jsonl; a last one that a kill cut short is left out."""
+        if not self._log.exists():
+            return []
+        found = []
+        for line in self._log.read_text(encoding="utf-8").splitlines():
+            try:
+                found.append(json.loads(line))
+            except json.JSONDecodeError:
+                break
+        return found
+
+    def forget_after(self, step: int) -> None:
+        """Drop the records of later steps, which will be taken again."""
+        kept = [record for record in self.records() if record["step"] <= step]
+        write_atomically(self._log, "".join(json.dumps(record) + "\n" for record in kept))
+
+    @property
+    def _log(self) -> Path:
+        return self.path / "log.jsonl"
 
 
 def _weights(model: HookedRegressor) -> bytes:
-    return to_bytes({name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()})
+    return to_bytes({name: tensor.contiguous().cpu() for name, tensor in model.weights.items()})
+
+
+def _cannot_write(path: Path, error: OSError) -> MesascopeError:
+    return MesascopeError(
+        f"cannot write {path}: {error.strerror or error}; free space or choose another folder. What was written before "
+        "is whole"
+    )
+
+
+def _first_difference(before: Any, now: Any, field: str = "") -> tuple[str, Any, Any] | None:
+    if not (isinstance(before, dict) and isinstance(now, dict)):
+        return None if before == now else (field, before, now)
+    for key in [*before, *(key for key in now if key not in before)]:
+        found = _first_difference(before.get(key), now.get(key), f"{field}.{key}".lstrip("."))
+        if found is not None:
+            return found
+    return None

@@ -1,6 +1,7 @@
 """The command line. Nothing heavy is imported before a command runs, so that `--help` is instant."""
 
 import json
+import os
 import shlex
 import sys
 from collections.abc import Iterator
@@ -144,80 +145,86 @@ def inspect(ckpt: Ckpt, seed: Seed = 0, device: Device = "cpu", w_std: WStd = No
 
 @app.command(epilog="Example: [bold]mesascope zoo[/], then [bold]mesascope report zoo:lsa-2 --out out/lsa-2[/]")
 def zoo(as_json: AsJson = False) -> None:
-    """List the bundled specimens."""
-    from mesascope.models.formats import load, zoo_names
-    from mesascope.models.inputs import describe_inputs
+    """List the bundled specimens with their loss beside that of the reference learner."""
+    from mesascope.analyses.specimens import survey_zoo
+    from mesascope.models.formats import zoo_names
 
-    specimens = {f"zoo:{name}": load(f"zoo:{name}") for name in zoo_names()}
-    rows: list[dict[str, Any]] = [
-        {
-            "name": name,
-            "layers": specimen.model.cfg.n_layers,
-            "attention": specimen.model.cfg.attention,
-            "weights": sum(parameter.numel() for parameter in specimen.model.parameters()),
-            "d": specimen.task.n_dims,
-            "points": specimen.task.n_points,
-            "inputs": describe_inputs(specimen.task.inputs),
-            "seed": specimen.seed,
-        }
-        for name, specimen in specimens.items()
-    ]
+    with _progress(len(zoo_names()), "specimens") as advance:
+        specimens = survey_zoo(on_specimen=advance)
     if as_json:
-        print(json.dumps([row | {"about": specimens[row["name"]].about} for row in rows], indent=1))
+        print(json.dumps([specimen.to_json() for specimen in specimens], indent=1))
         return
-    table = Table(title="Bundled specimens; add @untrained for a twin with fresh weights")
-    for key in rows[0]:
+    table = Table(
+        title="Bundled specimens; add @untrained for a twin with fresh weights",
+        caption="Losses are relative to that of predicting zero, over the points that count from the late ones on.",
+    )
+    for key in specimens[0].columns():
         table.add_column(key, overflow="fold", no_wrap=key == "name")
-    for row in rows:
-        table.add_row(*(str(value) for value in row.values()))
+    for specimen in specimens:
+        table.add_row(*specimen.columns().values())
     Console().print(table)
 
 
 @app.command(
-    epilog="Examples: [bold]mesascope train lsa-2 --out runs/lsa-2[/], [bold]mesascope train my.yaml --out runs/mine[/]"
+    epilog="Examples: [bold]mesascope train lsa-2 --out runs/lsa-2[/], [bold]mesascope train my.yaml --out runs/mine[/], "
+    "[bold]torchrun --nproc-per-node 2 -m mesascope train fu2024/isotropic --out runs/two[/]"
 )
 def train(
     preset: Annotated[
         str, typer.Argument(metavar="PRESET|FILE.yaml", help="A bundled preset, or a file of the same form.")
     ],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="The run folder; it must not hold a run yet.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The run folder.")],
     seed: Annotated[int | None, typer.Option(help="Seed of weights and data.", show_default="the preset's")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Number of steps.", show_default="the preset's")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in DIR, or start it.")] = False,
     device: Device = "cpu",
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Log to TensorBoard too, in DIR.")] = False,
+    wandb: Annotated[
+        str | None, typer.Option(metavar="PROJECT", help="Log to this project of Weights & Biases too.")
+    ] = None,
 ) -> None:
     """Train a model and leave a run folder."""
     from mesascope import __version__
     from mesascope.models import train as run
     from mesascope.models.training.presets import read_preset
+    from mesascope.models.training.tracking import TensorBoard, Tracker, WeightsAndBiases
+    from mesascope.progress import TrainingBar
 
     config = read_preset(preset)
     if config.training is not None and steps is not None:
         config = config.model_copy(update={"training": config.training.model_copy(update={"n_steps": steps})})
-    n_steps = None if config.training is None else config.training.n_steps
     seed = config.seed if seed is None else seed
     config = config.model_copy(update={"seed": seed, "version": __version__, "command": _command()})
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("loss {task.fields[loss]:.4g}"),
-    )
-    done = 0
-    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task(preset, total=n_steps, loss=float("nan"))
-
-        def on_step(step: int, loss: float) -> None:
-            nonlocal done
-            done = step
-            bar.update(task, completed=step, loss=loss)
-
+    is_main = os.environ.get("RANK", "0") == "0"  # under torchrun one process speaks for all
+    trackers: list[Tracker] = []
+    if tensorboard and is_main:
+        trackers.append(TensorBoard(out / "tensorboard"))
+    if wandb is not None and is_main:
+        trackers.append(WeightsAndBiases(wandb, out, config.model_dump(mode="json")))
+    n_steps = None if config.training is None else config.training.n_steps
+    with TrainingBar(preset, n_steps, quiet=not is_main) as bar:
         try:
-            run(config, out, device=device, on_step=on_step)
+            run(config, out, resume=resume, device=device, on_step=bar.update, trackers=trackers)
         except KeyboardInterrupt:
             bar.stop()
-            Console(stderr=True).print(f"stopped at step {done}; the last checkpoint stays in {out}", highlight=False)
+            if is_main:
+                Console(stderr=True).print(
+                    f"stopped after step {bar.done}; {out} is saved: continue with --resume", highlight=False
+                )
             raise typer.Exit(1) from None
-    print(out)
+    if is_main:
+        print(out)
+
+
+@app.command(name="presets", epilog="Example: [bold]mesascope presets[/]")
+def presets() -> None:
+    """List what can be trained by name."""
+    from mesascope.models.training.presets import preset_names, read_preset
+
+    table = Table("preset", "what it is", title="Bundled presets", show_lines=True)
+    for name in preset_names():
+        table.add_row(name, read_preset(name).about)
+    Console().print(table)
 
 
 def _attach(ckpt: str, seed: int, device: str, w_std: float | None) -> "Scope":

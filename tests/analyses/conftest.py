@@ -68,7 +68,7 @@ def holds_w() -> HookedRegressor:
         causal=False,
         query_is_key=False,
         layer_norm=False,
-        bias=False,
+        attention_bias=False,
     )
     model = HookedRegressor(cfg)
     (layer,) = model.attentions

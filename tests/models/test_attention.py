@@ -3,7 +3,9 @@ import itertools
 import pytest
 import torch
 
-from mesascope.models.attention import ATTENTIONS, visible
+from mesascope.models.attention import LinearAttention, SoftmaxAttention, visible
+
+ATTENTIONS = {"softmax": SoftmaxAttention, "linear": LinearAttention}
 
 OPTIONS = list(itertools.product(["softmax", "linear"], [True, False], [True, False], [True, False]))
 IDS = [

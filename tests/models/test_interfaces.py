@@ -1,7 +1,8 @@
 import torch
 import torch.nn.functional as F
 
-from mesascope.models.interfaces import AffineReadIn, AffineReadOut, LayerNorm, SlotReadOut
+from mesascope.models.architecture import RegressorConfig
+from mesascope.models.interfaces import AffineReadOut, LayerNorm, ReadIn, SlotReadOut
 
 
 def norm():
@@ -29,7 +30,7 @@ def test_freezing_the_scale_makes_layer_norm_linear():
 
 
 def test_read_in_is_affine_plus_position_also_for_shorter_prompts():
-    layer = AffineReadIn(3, 5, 8)
+    layer = ReadIn(RegressorConfig(n_dims=3, n_points=4, n_layers=1, d_model=5))
     for parameter in layer.parameters():
         torch.nn.init.normal_(parameter)
     tokens = torch.randn(2, 6, 3)
@@ -37,13 +38,13 @@ def test_read_in_is_affine_plus_position_also_for_shorter_prompts():
 
 
 def test_read_out_is_affine():
-    layer = AffineReadOut(5)
+    layer = AffineReadOut(5, 1)
     for parameter in layer.parameters():
         torch.nn.init.normal_(parameter)
     resid = torch.randn(2, 4, 5)
     torch.testing.assert_close(layer(resid), (resid @ layer.W_U)[..., 0] + layer.b_U)
 
 
-def test_the_slot_read_out_is_minus_the_last_entry():
+def test_the_slot_read_out_is_minus_its_slot():
     resid = torch.randn(2, 4, 5)
-    assert torch.equal(SlotReadOut()(resid), -resid[..., 4])
+    assert torch.equal(SlotReadOut(3)(resid), -resid[..., 3])

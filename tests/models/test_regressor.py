@@ -136,7 +136,9 @@ def test_more_points_than_positions_are_refused_where_there_are_positions():
 
 @pytest.mark.parametrize("layout, needed", [("joint", 4), ("interleaved", 3)])
 def test_slots_need_the_width_of_a_token(layout, needed):
-    fields = dict(n_dims=3, n_points=6, n_layers=1, n_heads=1, d_head=4, read="slots", layout=layout)
+    fields = dict(
+        n_dims=3, n_points=6, n_layers=1, n_heads=1, d_head=4, read_in="slots", positions="none", layout=layout
+    )
     assert RegressorConfig(**fields, d_model=needed).d_model == needed
     with pytest.raises(ValueError, match=f"needs d_model={needed}, got 9"):
         RegressorConfig(**fields, d_model=9)

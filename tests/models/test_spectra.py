@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from mesascope.models import MesascopeError
-from mesascope.models.spectra import Fixed, Geometric, Isotropic, LogUniform, TwoLevel
+from mesascope.models.spectra import Fixed, Geometric, HalfSubspace, Isotropic, LogUniform, Skewed, TwoLevel
 from mesascope.models.streams import generator
 
 SPECTRA = [
@@ -11,6 +11,8 @@ SPECTRA = [
     LogUniform(kappa=30.0),
     TwoLevel(),
     TwoLevel(ratio=7.0),
+    HalfSubspace(),
+    Skewed(),
     Fixed(eigenvalues=(3.0, 1.0, 1.0, 0.5, 0.0, 2.0)),
 ]
 
@@ -58,6 +60,20 @@ def test_two_level_is_fus_spectrum_at_the_default():
     torch.testing.assert_close(eigenvalues[0, 0].item(), 200 / 101)  # 1.98
     torch.testing.assert_close(eigenvalues[0, -1].item(), 2 / 101)  # 0.0198
     assert (eigenvalues[:, :10] == eigenvalues[0, 0]).all() and (eigenvalues[:, 10:] == eigenvalues[0, -1]).all()
+
+
+@pytest.mark.parametrize("n_dims, rank", [(1, 1), (5, 3), (6, 3)])
+def test_half_of_the_eigenvalues_of_a_half_subspace_are_zero(n_dims, rank):
+    eigenvalues = HalfSubspace().sample(2, n_dims, generator(0))
+    assert (eigenvalues[:, :rank] == n_dims / rank).all() and (eigenvalues[:, rank:] == 0).all()
+
+
+def test_skewed_is_the_square_of_gargs_transformation():
+    """Its code scales the transformation T to tr T² = n_dims, and x = z T."""
+    raw = 1 / torch.arange(1, 7, dtype=torch.float64)
+    transformation = raw * (6 / raw.square().sum()) ** 0.5
+    torch.testing.assert_close(Skewed().sample(1, 6, generator(0))[0], transformation.square())
+    torch.testing.assert_close(condition(Skewed()), torch.full((50,), 36.0, dtype=torch.float64))
 
 
 def test_fixed_keeps_the_given_proportions():

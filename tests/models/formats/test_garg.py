@@ -3,7 +3,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from mesascope.models import LinearRegression, load
+from mesascope.models import LinearRegression, MesascopeError, load
+from mesascope.models.formats import checkpoints_of
+from mesascope.models.inputs import Gaussian
+from mesascope.models.spectra import TwoLevel
+from mesascope.models.tasks import (
+    DecisionTree,
+    LinearClassification,
+    QuadraticRegression,
+    ReluNetwork,
+    SparseLinearRegression,
+)
 from tests.models.formats.garg import N_DIMS, N_POSITIONS, TransformerModel, write_config, write_state
 
 PROMPTS = LinearRegression(n_dims=N_DIMS, n_points=N_POSITIONS).sample(8, seed=0)
@@ -57,7 +67,7 @@ def test_the_folder_says_what_it_says(folder):
 
 
 def test_the_users_scale_of_w_is_taken(folder):
-    assert load(folder, w_std=0.4).task.w_std == 0.4
+    assert load(folder, w_std=0.4).task == LinearRegression(n_dims=N_DIMS, n_points=5, w_std=0.4)
     assert not load(folder, w_std=0.4).w_std_known
 
 
@@ -96,17 +106,67 @@ def test_state_goes_before_steps(folder, theirs):
 
 
 @pytest.mark.parametrize(
-    "task, options, expected",
+    "task, options, kind, expected",
     [
-        ("linear_regression", None, {}),
-        ("noisy_linear_regression", None, {}),  # their default is no noise
-        ("noisy_linear_regression", {"noise_std": 0.5}, {"noise_std": 0.5}),
-        ("linear_regression", {"scale": 0.2}, {"w_std": 0.2}),
+        ("linear_regression", None, LinearRegression, {}),
+        ("noisy_linear_regression", None, LinearRegression, {}),  # their default is no noise
+        ("noisy_linear_regression", {"noise_std": 0.5}, LinearRegression, {"noise_std": 0.5}),
+        ("linear_regression", {"scale": 0.2}, LinearRegression, {"w_std": 0.2}),
+        ("sparse_linear_regression", {}, SparseLinearRegression, {"sparsity": 3}),
+        ("sparse_linear_regression", {"sparsity": 2, "scale": 2}, SparseLinearRegression, {"sparsity": 2, "w_std": 2}),
+        ("relu_2nn_regression", {"hidden_layer_size": 100}, ReluNetwork, {"width": 100}),
+        ("relu_2nn_regression", {}, ReluNetwork, {"width": 4}),  # the default of their class, not of their configs
+        ("decision_tree", {"depth": 3}, DecisionTree, {"depth": 3}),
+        ("quadratic_regression", {"scale": 0.2}, QuadraticRegression, {"w_std": 0.2}),
+        ("linear_classification", {}, LinearClassification, {}),
     ],
 )
-def test_the_task_is_theirs(folder, task, options, expected):
+def test_the_task_is_theirs(folder, task, options, kind, expected):
     write_config(folder, training={"task": task, "task_kwargs": options})
-    assert load(folder).task == LinearRegression(n_dims=N_DIMS, n_points=5, **expected)
+    assert load(folder).task == kind(n_dims=N_DIMS, n_points=5, **expected)
+
+
+def test_fus_skewed_inputs_have_condition_100(folder):
+    write_config(folder, training={"data": "skew"})
+    task = load(folder).task
+    assert task == LinearRegression(n_dims=N_DIMS, n_points=5, inputs=Gaussian(spectrum=TwoLevel(ratio=100)))
+
+
+def test_a_full_curriculum_ends_in_the_task(folder):
+    stages = {"dims": {"start": 1, "end": N_DIMS, "inc": 1, "interval": 10}, "points": {"start": 2, "end": 6}}
+    write_config(folder, training={"curriculum": stages})
+    assert load(folder).task == LinearRegression(n_dims=N_DIMS, n_points=6)
+
+
+def test_a_curriculum_that_stops_short_is_refused(folder):
+    stages = {"dims": {"start": 1, "end": 2, "inc": 1, "interval": 10}, "points": {"start": 2, "end": 6}}
+    write_config(folder, training={"curriculum": stages})
+    with pytest.raises(MesascopeError, match=r"config.yaml: training.curriculum.dims.end=2 is not supported; exp.*3"):
+        load(folder)
+
+
+@pytest.mark.parametrize("used", [None, 2, 12])
+def test_all_layers_in_use_is_the_whole_model(folder, theirs, used):
+    write_config(folder, model={"use_first_n_layer": used})
+    assert_same_predictions(folder, theirs)
+
+
+def test_a_finite_pool_of_tasks_is_told(folder):
+    assert load(folder).about == ""
+    write_config(folder, training={"num_tasks": 64, "num_training_examples": 1000})
+    assert "pool of 64 tasks and 1000 prompts; the task here draws fresh ones" in load(folder).about
+
+
+def test_a_step_is_read_by_its_file_and_by_its_number(folder, theirs):
+    for step in (9000, 10000):
+        torch.save(TransformerModel(seed=step).state_dict(), folder / f"model_{step}.pt")
+    (folder / "model_best.pt").write_text("not a step")
+    assert checkpoints_of(folder) == [(9000, f"{folder}@step-9000"), (10000, f"{folder}@step-10000")]
+    for step, address in checkpoints_of(folder):
+        assert_same_predictions(address, TransformerModel(seed=step))
+        assert_same_predictions(folder / f"model_{step}.pt", TransformerModel(seed=step))
+        assert load(address).source == address
+    assert_same_predictions(folder / "state.pt", theirs)
 
 
 def test_an_untrained_twin_has_the_architecture_and_other_weights(folder):

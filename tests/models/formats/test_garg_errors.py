@@ -79,7 +79,17 @@ def test_weights_that_are_not_finite_are_refused_by_name(folder, state, number):
 
 def test_a_missing_weight_is_named(folder, state):
     write_state(folder, {name: t for name, t in state.items() if name != "_backbone.h.0.ln_1.bias"})
-    refused(folder, "does not fit its config: missing 'blocks.0.ln1.b'$")
+    refused(folder, "does not fit its config: missing 'blocks.0.ln1.b'; keep the config of the run")
+
+
+def test_a_weight_that_is_there_twice_is_refused(folder, state):
+    write_state(folder, state | {"module._read_in.bias": torch.zeros(16)})
+    refused(folder, "'_read_in.bias' is there twice, with and without `module.`; keep one")
+
+
+def test_an_unknown_name_is_not_taken_for_a_template(folder, state):
+    write_state(folder, state | {"_backbone.h.0.{a.b}": torch.zeros(1)})
+    refused(folder, r"unknown '_backbone.h.0.\{a.b\}'")
 
 
 def test_an_unknown_weight_is_named(folder, state):
@@ -96,7 +106,7 @@ def test_a_weight_of_another_shape_is_named(folder, state, what):
 @pytest.mark.parametrize("model", [{"n_layer": 3}, {"n_layer": 1}, {"n_embd": 20}, {"n_dims": 4}], ids=repr)
 def test_a_config_of_another_model_is_noticed(folder, model):
     write_config(folder, model=model)
-    refused(folder, "does not fit its config|of different models")
+    refused(folder, "of different models")
 
 
 @pytest.mark.parametrize("content", [3, [1, 2], {"model_state_dict": 3}, {"a": 1}, {0: torch.zeros(1)}], ids=repr)
@@ -108,6 +118,41 @@ def test_what_is_no_state_dict_is_refused(folder, content):
 def test_a_state_dict_of_something_else_is_refused(folder):
     write_state(folder, {"fc.weight": torch.zeros(2, 2)})
     refused(folder, "no _backbone.wpe.weight: not a GPT-2 backbone")
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [torch.zeros(16).to_sparse(), torch.zeros(16, dtype=torch.complex64), torch.zeros(16, device="meta")],
+    ids=["sparse", "complex", "meta"],
+)
+def test_a_weight_that_is_no_plain_array_is_refused(folder, state, odd):
+    write_state(folder, state | {"_backbone.h.0.ln_1.bias": odd})
+    refused(folder, "blocks.0.ln1.b is no plain array of real numbers .* save it dense and real|state.pt was refused")
+
+
+def test_a_number_beyond_float32_is_not_finite(folder, state):
+    write_state(folder, state | {"_backbone.h.0.ln_1.bias": torch.full((16,), 1e300, dtype=torch.float64)})
+    refused(folder, "blocks.0.ln1.b holds NaN or infinite numbers")
+
+
+@pytest.mark.parametrize("model", [{"n_layer": 10**9}, {"n_embd": 10**9}, {"n_positions": 10**9}], ids=repr)
+def test_a_config_of_a_giant_is_refused_before_one_is_built(folder, model):
+    write_config(folder, model=model)
+    refused(
+        folder, "config asks for .*; config and weights are of different models|n_layer=1000000000; expected at most"
+    )
+
+
+def test_the_hostile_pickle_is_refused_by_its_own_name_too(folder, tmp_path):
+    torch.save(Hostile(tmp_path / "it-ran"), folder / "model_10.pt")
+    for address in (folder / "model_10.pt", f"{folder}@step-10"):
+        refused(address, "model_10.pt was refused: .* loading it could run code")
+    assert not (tmp_path / "it-ran").exists()
+
+
+def test_a_file_without_its_config_is_refused(folder):
+    (folder / "config.yaml").unlink()
+    refused(folder / "state.pt", "state.pt has no config.yaml beside it; copy the whole run folder")
 
 
 def test_a_config_without_weights_is_refused(folder):
@@ -122,8 +167,11 @@ def test_a_config_without_weights_is_refused(folder):
         ("!!python/object/apply:os.getcwd []", "is not YAML"),
         ("", "has no `model` and `training`"),
         ("training: {}", "has no `model` and `training`"),
-        ("model: 3\ntraining: 4", "lacks a field or has it ill-typed"),
-        ("model: {family: gpt2}\ntraining: {}", r"lacks a field or has it ill-typed \('n_dims'\)"),
+        ("model: 3\ntraining: 4", "has no `model` and `training`"),
+        ("model: {}\ntraining: {}", r"lacks a field or has it ill-typed \('family'\)"),
+        ("model: 2001-99-99", "is not YAML"),
+        ("[" * 1000, "is not YAML"),
+        ("model: {family: gpt2}\ntraining: {}", r"lacks a field or has it ill-typed \('n_layer'\)"),
     ],
 )
 def test_a_config_that_is_not_theirs_is_refused(folder, text, message):
@@ -139,10 +187,16 @@ def test_a_binary_config_cannot_be_read(folder):
 @pytest.mark.parametrize(
     "model, training, message",
     [
-        ({"family": "lstm"}, {}, "model family 'lstm' is not supported; expected 'gpt2'"),
+        ({"family": "lstm"}, {}, "model.family='lstm' is not supported; expected 'gpt2'"),
         ({"n_head": 0}, {}, "lacks a field or has it ill-typed"),
-        ({"n_layer": "two"}, {}, "does not describe a model"),
-        ({}, {"task": "decision_tree"}, "task 'decision_tree' is not supported yet; expected linear_regression"),
+        ({"n_layer": "two"}, {}, "lacks a field or has it ill-typed"),
+        ({"n_dims": "two"}, {}, "does not describe a model"),
+        ({"use_first_n_layer": 1}, {}, "use_first_n_layer=1 of n_layer=2 is not supported; expected the whole model"),
+        ({"n_positions": 4}, {}, "points.end=5 but model.n_positions=4"),
+        ({}, {"task": "decision_treee"}, "task='decision_treee' is no task here; did you mean 'decision_tree'"),
+        ({}, {"task_kwargs": {"sparsity": 3}}, "task_kwargs.sparsity is no option of linear_regression; known: scale"),
+        ({}, {"task": "sparse_linear_regression", "task_kwargs": {"sparsity": 9}}, "sparsity=9 but n_dims=3"),
+        ({}, {"data_kwargs": {"bias": 1}}, "data_kwargs={'bias': 1} is not supported; expected {}"),
         ({}, {"curriculum": {}}, r"lacks a field or has it ill-typed \('points'\)"),
         ({}, {"task_kwargs": [1]}, "lacks a field or has it ill-typed"),
         ({}, {"task": "noisy_linear_regression", "task_kwargs": {"noise_std": -1}}, "does not describe a model"),
@@ -157,8 +211,16 @@ def test_an_unsupported_or_impossible_field_is_refused(folder, model, training, 
 @pytest.mark.parametrize(
     "old, new, message",
     [
-        ("data: gaussian", "data: sparse_weird", "training.data='sparse_weird' is not supported yet"),
-        ("task_kwargs: {}", "task_kwargs: {renormalize_ys: true}", "renormalize_ys=True is not supported yet"),
+        (
+            "data: gaussian",
+            "data: sparse_weird",
+            "training.data='sparse_weird' is no input distribution here; known: gaussian, skew",
+        ),
+        (
+            "task_kwargs: {}",
+            "task_kwargs: {renormalize_ys: true}",
+            "renormalize_ys=True is not supported; expected False",
+        ),
     ],
 )
 def test_a_task_that_would_be_another_one_is_refused(folder, old, new, message):

@@ -5,8 +5,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mesascope.models import HookedRegressor, LinearRegression, MesascopeError, RegressorConfig, load, save
+from mesascope.models.formats import checkpoints_of
 from mesascope.models.inputs import Gaussian, Uniform
 from mesascope.models.spectra import LogUniform
+from mesascope.models.tasks import RepeatedSequence
+from mesascope.models.training.checkpoints import RunFolder
 
 TASK = LinearRegression(n_dims=2, n_points=5, w_std=0.3, inputs=Gaussian(spectrum=LogUniform(kappa=9)))
 DECODER = RegressorConfig(n_dims=2, n_points=6, n_layers=2, n_heads=2, d_model=8, d_head=4, d_mlp=8)
@@ -93,7 +96,10 @@ def test_a_weight_of_another_shape_is_named(folder):
     [
         ({"model": {"n_dims": 2}}, "config.json is no run's config: model.n_points: Field required"),
         ({"sede": 3}, "sede: Extra inputs are not permitted"),
-        ({"task": {"name": "linear_regression", "w_std": -1}}, "task.w_std: Input should be greater than 0"),
+        (
+            {"task": {"name": "linear_regression", "w_std": -1}},
+            r"config: task\S*\.w_std: Input should be greater than 0",
+        ),
     ],
     ids=repr,
 )
@@ -107,3 +113,65 @@ def test_a_config_that_is_no_runs_names_the_field(folder, change, message):
 def test_a_broken_config_is_refused(folder, content):
     (folder / "config.json").write_bytes(content)
     refused(folder, "config.json")
+
+
+@pytest.fixture
+def run(folder):
+    for step in (0, 8, 64):
+        RunFolder(folder).checkpoint(step, HookedRegressor(DECODER, seed=step))
+    (folder / "checkpoints" / "step_best.safetensors").write_bytes(b"not a step")
+    return folder
+
+
+def test_the_steps_of_a_run_are_loaded_by_number_and_by_file(run):
+    assert checkpoints_of(run) == [(step, f"{run}@step-{step}") for step in (0, 8, 64)]
+    for step, address in checkpoints_of(run):
+        for source in (address, run / "checkpoints" / f"step_{step}.safetensors"):
+            loaded = load(source)
+            assert (loaded.source, loaded.task, loaded.about) == (str(source), TASK, "A decoder.")
+            assert torch.equal(loaded.model.embed.W_E, HookedRegressor(DECODER, seed=step).embed.W_E)
+    assert torch.equal(load(run).model.embed.W_E, HookedRegressor(DECODER, seed=5).embed.W_E)
+    assert torch.equal(load(run / "model.safetensors").model.embed.W_E, load(run).model.embed.W_E)
+
+
+def test_a_run_that_kept_nothing_has_no_steps(folder):
+    assert checkpoints_of(folder) == []
+    refused(f"{folder}@step-3", "run keeps no steps, so no @step-3; load it without")
+
+
+def test_a_step_that_was_not_kept_names_the_nearest(run):
+    refused(f"{run}@step-60", "run keeps no step 60; the nearest of 3: 0, 8, 64")
+
+
+def test_weights_without_their_run_are_refused(run):
+    (run / "config.json").unlink()
+    refused(run / "model.safetensors", "model.safetensors has no config.json of its run in .*; copy the whole run")
+    refused(run / "checkpoints" / "step_8.safetensors", "step_8.safetensors has no config.json of its run")
+
+
+def test_a_transformers_model_is_another_architecture(folder):
+    (folder / "config.json").write_text('{"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2"}')
+    refused(folder, "config.json is of a 'gpt2' model of Hugging Face's transformers; expected a run folder of")
+
+
+def test_a_scale_of_w_means_nothing_to_a_discrete_task(tmp_path):
+    task = RepeatedSequence()
+    cfg = DECODER.model_copy(
+        update={"n_dims": task.n_dims, "n_points": task.n_points, "d_out": task.d_out, "layout": "sequence"}
+    )
+    save(HookedRegressor(cfg), tmp_path / "run", task)
+    assert load(tmp_path / "run").task == task
+    with pytest.raises(MesascopeError, match="w_std=2.0 has no meaning for the task 'repeated_sequence'; leave it out"):
+        load(tmp_path / "run", w_std=2.0)
+
+
+def test_a_model_too_large_to_build_is_refused(folder):
+    config = json.loads((folder / "config.json").read_text())
+    config["model"]["d_mlp"] = 10**13
+    (folder / "config.json").write_text(json.dumps(config))
+    refused(folder, "config.json: its model cannot be built")
+
+
+def test_a_pickle_in_place_of_the_weights_is_refused_and_not_run(folder):
+    torch.save({"a": torch.zeros(1)}, folder / "model.safetensors")
+    refused(folder, "model.safetensors is truncated or no safetensors file")

@@ -1,8 +1,12 @@
+from contextlib import nullcontext
+from dataclasses import replace
+
 import pytest
 import torch
 
 from mesascope.models import HookedRegressor, LinearRegression, MesascopeError, RegressorConfig, load, save
-from mesascope.models.formats import FORMATS, zoo_names
+from mesascope.models.formats import FORMATS, SOURCES, Format, checkpoints_of, registry, zoo_names
+from mesascope.models.training.checkpoints import RunFolder
 
 TASK = LinearRegression(n_dims=2, n_points=5)
 
@@ -39,17 +43,24 @@ def test_a_path_may_be_a_string_or_a_path(folder):
 
 
 def test_a_path_that_is_not_there_says_so(tmp_path):
-    with pytest.raises(MesascopeError, match="absent does not exist; expected a run folder or zoo:NAME"):
+    with pytest.raises(
+        MesascopeError,
+        match="absent does not exist; expected a run folder or zoo:NAME, an .npz file or hf://OWNER/NAME",
+    ):
         load(tmp_path / "absent")
 
 
 def test_a_file_is_no_run_folder(folder):
-    with pytest.raises(MesascopeError, match="config.json is a file; expected a run folder"):
+    with pytest.raises(
+        MesascopeError, match="config.json is a file of no known format; expected a folder with config.json"
+    ):
         load(folder / "config.json")
 
 
 def test_a_folder_without_config_is_no_run_folder(tmp_path):
-    with pytest.raises(MesascopeError, match=r"expected a config.json \(mesascope\) or config.yaml \(garg\) in it"):
+    with pytest.raises(
+        MesascopeError, match=r"a folder of no known format; .* \(mesascope\); .* \(garg\); .* \(matrices\)$"
+    ):
         load(tmp_path)
 
 
@@ -69,5 +80,48 @@ def test_a_scale_that_is_none_is_refused(folder, w_std):
         load(folder, w_std=w_std)
 
 
-def test_formats_have_names_and_markers_of_their_own():
-    assert len({format.name for format in FORMATS}) == len({format.marker for format in FORMATS}) == len(FORMATS)
+def test_formats_have_names_of_their_own_and_say_what_they_expect():
+    assert len({format.name for format in FORMATS}) == len({format.expected for format in FORMATS}) == len(FORMATS)
+
+
+def test_a_new_format_and_a_new_source_are_one_entry_each(folder, monkeypatch):
+    class Anything(Format):
+        name, expected = "anything", "anything"
+
+        def recognises(self, path):
+            return path.suffix == ".any"
+
+        def load(self, path, w_std):
+            return replace(load(folder), format=self.name)
+
+        def steps(self, path):
+            return {3: path}
+
+    monkeypatch.setattr(registry, "FORMATS", (*FORMATS, Anything()))
+    monkeypatch.setitem(SOURCES, "tape:", lambda name: nullcontext(folder / f"{name}.any"))
+    loaded = load("tape:reel@step-3")
+    assert (loaded.format, loaded.source) == ("anything", "tape:reel@step-3")
+    assert checkpoints_of("tape:reel") == [(3, "tape:reel@step-3")]
+
+
+def test_a_step_of_a_twin_and_a_twin_of_a_step_are_told_apart(folder):
+    RunFolder(folder).checkpoint(4, HookedRegressor(RegressorConfig.linear_self_attention(2, 5, 1), seed=4))
+    twin = load(f"{folder}@step-4@untrained-2")
+    assert (twin.seed, twin.source, twin.command) == (2, f"{folder}@step-4@untrained-2", "")
+    for suffix in ("@step-4", "@untrained"):
+        with pytest.raises(MesascopeError, match=r"is one checkpoint of a run; give the run itself, .*run$"):
+            checkpoints_of(f"{folder}{suffix}")
+
+
+def test_specimens_have_steps_like_any_run():
+    assert checkpoints_of("zoo:lsa-1") == []
+    with pytest.raises(MesascopeError, match="zoo:lsa-1 keeps no steps"):
+        load("zoo:lsa-1@step-2")
+
+
+@pytest.mark.parametrize("path", ["x" * 5000, "a\0b", f"run@step-{'9' * 5000}", ""])
+def test_a_path_that_no_file_can_have_is_refused_in_one_line(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # which the empty path names
+    with pytest.raises(MesascopeError, match="cannot read|does not exist|no known format") as caught:
+        load(path)
+    assert "\n" not in str(caught.value)

@@ -24,7 +24,9 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(*((checkpoints.os, "fsync") if broken == "fsync" else (checkpoints.Path, "replace")), full)
-    with pytest.raises(MesascopeError, match="cannot write .*file: No space left on device; choose another folder"):
+    with pytest.raises(
+        MesascopeError, match="cannot write .*file: No space left on device; free space or choose another folder"
+    ):
         write_atomically(path, "new")
     monkeypatch.undo()
     assert path.read_text() == "old"
@@ -56,17 +58,18 @@ def test_others_may_read_what_is_written(tmp_path):
     assert (tmp_path / "file").stat().st_mode & 0o777 == 0o644
 
 
-def test_a_checkpoint_is_kept_by_step_and_is_the_runs_model(tmp_path):
+def test_weights_are_kept_by_step_and_as_the_runs_model(tmp_path):
     folder = RunFolder.create(tmp_path / "run", LinearRegression())
     model = HookedRegressor(RegressorConfig(n_dims=2, n_points=3, n_layers=1, n_heads=1, d_model=4, d_head=4))
     folder.checkpoint(7, model)
+    folder.write_model(model)
     for path in (tmp_path / "run" / "checkpoints" / "step_7.safetensors", tmp_path / "run" / "model.safetensors"):
         weights = load_file(path)
-        assert weights.keys() == model.state_dict().keys()
-        assert all(torch.equal(weights[name], tensor) for name, tensor in model.state_dict().items())
+        assert weights.keys() == model.weights.keys()
+        assert all(torch.equal(weights[name], tensor) for name, tensor in model.weights.items())
 
 
 def test_a_folder_that_holds_a_run_is_refused(tmp_path):
     RunFolder.create(tmp_path, LinearRegression())
-    with pytest.raises(MesascopeError, match="already holds a run; choose another --out or remove it"):
+    with pytest.raises(MesascopeError, match="already holds a run; continue it with --resume, choose another"):
         RunFolder.create(tmp_path, LinearRegression())

@@ -6,7 +6,7 @@ from mesascope.models.training.presets import preset_names, read_preset
 
 GOOD = """
 model: {n_dims: 2, n_points: 7, n_layers: 1, n_heads: 2, d_model: 8, d_head: 4}
-task: {n_dims: 2, n_points: 5}
+task: {name: linear_regression, n_dims: 2, n_points: 5}
 training: {trainer: tokens, n_steps: 3}
 """
 
@@ -72,10 +72,16 @@ def test_what_is_not_yaml_is_refused_in_one_line(written, text):
         ("n_steps: 3", "lr: .inf", r"training.tokens.lr: Input should be a finite number"),
         ("n_steps: 3", "lr: .nan", r"training.tokens.lr: Input should be a finite number"),
         ("trainer: tokens", "trainer: adam", r"training: Input tag 'adam' found .* 'tokens', 'gram'"),
-        ("task: {n_dims: 2", "task: {inputs: {kind: gaussain}", r"task.inputs: Input tag 'gaussain' found"),
-        ("d_head: 4", "attention: sofmax, d_head: 4", r"model.attention: Input should be 'softmax' or 'linear'"),
-        ("d_model: 8", "read: slots, d_model: 8", r"model: .*needs d_model=2, got 8"),
-        ("task: {n_dims: 2", "task: {n_dims: 3", r"task.n_dims=3 but model.n_dims=2"),
+        ("n_points: 5}", "n_points: 5, inputs: {kind: gaussain}}", r"inputs: Input tag 'gaussain' found"),
+        ("name: linear_regression", "name: linear_regresion", r"task: Input tag 'linear_regresion' found"),
+        ("name: linear_regression, ", "", r"task: Unable to extract tag using discriminator 'name'"),
+        ("d_head: 4", "attention: sofmax, d_head: 4", r"model.attention: Input should be 'softmax', 'linear'"),
+        (
+            "d_model: 8",
+            "read_in: slots, positions: none, d_model: 8",
+            r"model: .*needs d_model=2 and positions 'none' or 'sinusoidal', got 8",
+        ),
+        ("regression, n_dims: 2", "regression, n_dims: 3", r"task.n_dims=3 but model.n_dims=2"),
         ("n_points: 5", "n_points: 8", r"8 points .* positions for 7"),
         ("n_steps: 3", "n_extra_points: 3", r"8 points .* positions for 7"),
     ],
@@ -97,5 +103,7 @@ def test_the_limit_on_points_is_that_of_the_positions_and_slots_have_none(writte
     assert read_preset(written(GOOD.replace("n_steps: 3", "n_extra_points: 2"))).training == TokenTraining(
         n_extra_points=2
     )
-    slots = GOOD.replace("d_model: 8", "read: slots, d_model: 2").replace("n_points: 5", "n_points: 50")
+    slots = GOOD.replace("d_model: 8", "read_in: slots, positions: none, d_model: 2").replace(
+        "n_points: 5", "n_points: 50"
+    )
     assert read_preset(written(slots)).task.n_points == 50

@@ -14,7 +14,6 @@ from mesascope.models import (
     train,
 )
 from mesascope.models.training import GramTraining, TokenTraining
-from mesascope.models.training.run import is_on_log_grid
 from tests.conftest import tiny
 
 TASK = LinearRegression(n_dims=2, n_points=5)
@@ -42,11 +41,11 @@ def test_a_run_folder_has_config_weights_log_and_checkpoints_on_a_log_grid(confi
     model = train(config, tmp_path / "run")
     files = {str(path.relative_to(tmp_path / "run")) for path in (tmp_path / "run").rglob("*") if path.is_file()}
     grid = {f"checkpoints/step_{step}.safetensors" for step in (0, 1, 2, 4, 8, 11)}
-    assert files == {"config.json", "model.safetensors", "log.jsonl"} | grid
+    assert files == {"config.json", "model.safetensors", "log.jsonl", "trainer.pt"} | grid
     assert RunConfig.model_validate_json((tmp_path / "run" / "config.json").read_text()) == config
     log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in log] == list(range(1, 12))
-    assert all(line.keys() == {"step", "loss", "seconds"} for line in log)
+    assert all(line.keys() == {"step", "loss", "held_out", "excess", "seconds"} for line in log)
     assert not model.training
 
 
@@ -65,17 +64,17 @@ def test_the_same_config_gives_the_same_bits_and_another_seed_does_not(config, t
 
 
 @every_trainer
-def test_every_step_is_reported_with_its_loss(config, tmp_path):
+def test_every_step_is_reported_with_the_newest_record(config, tmp_path):
     seen = []
-    train(config, tmp_path / "run", on_step=lambda step, loss: seen.append((step, loss)))
+    train(config, tmp_path / "run", on_step=lambda step, record: seen.append((step, dict(record))))
     log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
-    assert seen == [(line["step"], line["loss"]) for line in log]
+    assert seen == [(line["step"], line) for line in log]
 
 
 @every_trainer
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, RuntimeError])
 def test_a_killed_run_is_a_readable_run_folder_with_its_last_checkpoint(config, tmp_path, stop):
-    def kill(step, loss):
+    def kill(step, record):
         if step == 6:
             raise stop
 
@@ -114,8 +113,14 @@ def test_a_diverging_run_says_so_and_leaves_the_last_good_checkpoint(tmp_path, l
         assert json.loads(line)["loss"] < float("inf")
 
 
-def test_the_log_grid_is_zero_and_the_powers_of_two():
-    assert [step for step in range(70) if is_on_log_grid(step)] == [0, 1, 2, 4, 8, 16, 32, 64]
+@pytest.mark.parametrize(
+    "per_doubling, grid", [(1, [0, 1, 2, 4, 8, 16, 32, 64, 69]), (2, [0, 1, 2, 3, 4, 6, 8, 11, 16, 23, 32, 45, 64, 69])]
+)
+def test_the_grid_of_checkpoints_is_logarithmic_and_ends_with_the_last_step(per_doubling, grid):
+    config = RUNS["tokens"].model_copy(
+        update={"checkpoints_per_doubling": per_doubling, "training": TokenTraining(n_steps=69)}
+    )
+    assert [step for step in range(70) if config.keeps(step)] == grid
 
 
 def test_a_run_without_training_cannot_be_trained(tmp_path):

@@ -15,7 +15,7 @@ from mesascope.models.learners.first_order import GradientDescent
 from mesascope.models.learners.least_squares import LeastSquares, Ridge
 from mesascope.models.learners.newton import Newton
 from mesascope.models.prompts import Prompts
-from mesascope.models.tasks import Task
+from mesascope.models.tasks import Regression
 
 STEPS = (*range(1, 17), *(base * 2**j for j in range(1, 9) for base in (12, 16)))
 """Step counts of GD up to 4096: every one to 16, then two to an octave."""
@@ -33,7 +33,7 @@ class Sweep:
         return (self.learner if k == self.learner.n_steps else replace(self.learner, n_steps=k) for k in self.steps)
 
 
-def rivals(task: Task) -> tuple[Sweep, ...]:
+def rivals(task: Regression) -> tuple[Sweep, ...]:
     """GD (both losses), Newton, ridge and least squares over grids of their scalars, scaled to the task.
 
     GD takes the steps of `STEPS`, on the sum loss (as Fu et al., 2024) with four step sizes and on the mean loss with

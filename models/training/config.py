@@ -1,0 +1,53 @@
+"""Everything that determines a run; a preset is one of these in YAML, a run's config.json one in JSON."""
+
+import math
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from mesascope.models.architecture import RegressorConfig
+from mesascope.models.config import Config
+from mesascope.models.tasks import AnyTask
+from mesascope.models.training.gram import GramTraining
+from mesascope.models.training.tokens import TokenTraining
+
+
+class RunConfig(Config):
+    """A model, a task, how it is trained, and a seed."""
+
+    about: str = ""
+    model: RegressorConfig
+    task: AnyTask
+    training: Annotated[TokenTraining | GramTraining, Field(discriminator="trainer")] | None = None
+    """How it is trained; None for a model that was not trained here."""
+    checkpoints_per_doubling: int = Field(1, ge=1)
+    """How many checkpoints are kept each time that the number of steps doubles."""
+    seed: int = 0
+    version: str = ""
+    """mesascope's version that trained it; empty in a preset."""
+    command: str = ""
+    """The command that made it; empty in a preset."""
+
+    @model_validator(mode="after")
+    def _model_fits_task(self) -> "RunConfig":
+        for name in ("n_dims", "d_out"):
+            if getattr(self.task, name) != getattr(self.model, name):
+                raise ValueError(
+                    f"task.{name}={getattr(self.task, name)} but model.{name}={getattr(self.model, name)}; "
+                    "make them equal"
+                )
+        n_points = self.task.n_points + getattr(self.training, "n_extra_points", 0)
+        if self.model.positions == "learned" and n_points > self.model.n_points:
+            raise ValueError(
+                f"training prompts have {n_points} points but the model has positions for {self.model.n_points}; "
+                "raise model.n_points"
+            )
+        return self
+
+    def keeps(self, step: int) -> bool:
+        """Whether a checkpoint of this step is kept: 0, the logarithmic grid, and the last step."""
+        if step == 0 or (self.training is not None and step == self.training.n_steps):
+            return True
+        k = self.checkpoints_per_doubling
+        exponent = round(k * math.log2(step))
+        return step == round(2 ** (exponent / k))

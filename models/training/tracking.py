@@ -1,0 +1,70 @@
+"""Loggers besides log.jsonl, which is always written: TensorBoard and Weights & Biases."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from mesascope.models.errors import MesascopeError
+
+Record = Mapping[str, int | float]
+"""A line of the log: `step` and what was measured there."""
+
+
+@runtime_checkable
+class Tracker(Protocol):
+    """Takes a run's records."""
+
+    def log(self, record: Record) -> None:
+        """One record; `step` is among its numbers."""
+
+    def close(self) -> None:
+        """No more will come."""
+
+
+class TensorBoard:
+    """Event files in `folder`.
+
+    Raises:
+        MesascopeError: tensorboard is not installed.
+    """
+
+    def __init__(self, folder: Path):
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise MesascopeError("tensorboard is not installed; pip install 'mesascope[track]'") from error
+        self._writer = SummaryWriter(folder)
+
+    def log(self, record: Record) -> None:
+        """Write every number but the step."""
+        for name, value in record.items():
+            if name != "step":
+                self._writer.add_scalar(name, value, int(record["step"]))
+
+    def close(self) -> None:
+        """Flush and close."""
+        self._writer.close()
+
+
+class WeightsAndBiases:
+    """A run of a Weights & Biases project; what wandb itself is told by its environment variables holds.
+
+    Raises:
+        MesascopeError: wandb is not installed.
+    """
+
+    def __init__(self, project: str, folder: Path, config: Mapping[str, object]):
+        try:
+            import wandb
+        except ImportError as error:
+            raise MesascopeError("wandb is not installed; pip install 'mesascope[track]'") from error
+        folder.mkdir(parents=True, exist_ok=True)
+        self._run = wandb.init(project=project, name=folder.name, dir=folder, config=dict(config))
+
+    def log(self, record: Record) -> None:
+        """Hand the record on."""
+        self._run.log({name: value for name, value in record.items() if name != "step"}, step=int(record["step"]))
+
+    def close(self) -> None:
+        """Finish the run."""
+        self._run.finish()
