@@ -45,13 +45,28 @@ wheel: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python benchmarks/run.py
 
-# Retrain the bundled specimens; one thread, so that the bits do not depend on the number of cores.
-zoo: $(STAMP)
-	for name in lsa-1 lsa-2 decoder-d5; do \
-	  rm -rf models/zoo/$$name && \
-	  OMP_NUM_THREADS=1 $(BIN)/mesascope train $$name --out models/zoo/$$name && \
-	  rm -r models/zoo/$$name/checkpoints || exit 1; \
-	done
+# Retrain the bundled specimens (`make zoo`, or one: `make zoo/lsa-2-seed1`); one thread, so that the bits do not depend
+# on the number of cores. A specimen is trained from the preset of its name unless PRESET_name says another.
+LSA := lsa-1 lsa-2 lsa-3 lsa-4 lsa-2-tied lsa-3-tied lsa-4-tied preconditioned separate-tokens
+ZOO := $(LSA) $(addsuffix -seed1,$(LSA)) sine sine-gd softmax-heads induction lstm decoder-d5 decoder-isotropic \
+  decoder-ill-conditioned
+KEEP_CHECKPOINTS := decoder-isotropic separate-tokens
+PRESET_preconditioned := ahn/anisotropic
+PRESET_separate-tokens := vonoswald/separate-tokens
+PRESET_sine := vonoswald/sine
+PRESET_sine-gd := vonoswald/sine-gd
+PRESET_softmax-heads := vonoswald/softmax
+PRESET_lstm := fu2024/lstm
+PRESET_decoder-isotropic := fu2024/isotropic
+PRESET_decoder-ill-conditioned := fu2024/ill-conditioned
+
+zoo: $(addprefix zoo/,$(ZOO))
+zoo/%: $(STAMP)
+	rm -rf models/$@
+	OMP_NUM_THREADS=1 $(BIN)/mesascope train $(or $(PRESET_$(*:-seed1=)),$(*:-seed1=)) --out models/$@ \
+	  --seed $(if $(filter %-seed1,$*),1,0)
+	rm models/$@/trainer.pt
+	$(if $(filter $(KEEP_CHECKPOINTS),$*),,rm -r models/$@/checkpoints)
 
 clean:
 	rm -rf $(VENV) $(WHEEL_VENV) dist out .pytest_cache .mypy_cache .ruff_cache

@@ -10,6 +10,7 @@ from torch import Tensor
 from mesascope.analyses.scope import Scope
 from mesascope.models import LeastSquares, MesascopeError, Prompts
 from mesascope.models.errors import nearest
+from mesascope.models.streams import generator
 from mesascope.probes import Estimate, LinearReadout, Moments, capture, choose_alpha, jackknife_ratio
 
 N_BLOCKS, N_VARIANTS = 20, 3
@@ -21,13 +22,6 @@ TARGETS: dict[str, Callable[[Prompts], Tensor]] = {
 """Targets by name; each maps prompts to `[batch, n_points, d_y]`."""
 
 
-def _weights(prompts: Prompts) -> Tensor:
-    """What made the prompts, or the nearest linear map to it."""
-    if prompts.w is not None:
-        return prompts.w
-    return LeastSquares().weights(prompts)[:, -1].to(prompts.xs)
-
-
 def _true_weights(prompts: Prompts) -> Tensor:
     if prompts.w is None:
         raise MesascopeError("target 'w' needs prompts that were made from a weight vector; use 'w_ols'")
@@ -37,8 +31,8 @@ def _true_weights(prompts: Prompts) -> Tensor:
 class Fitted:
     """Readouts of a target and its nulls at every layer of one model.
 
-    The nulls ride along as further columns: another prompt's targets, and the targets that another prompt's w would
-    give on this prompt's x.
+    The nulls ride along as further columns: another prompt's targets, and the targets that another prompt's w (or,
+    where there is no w, another function of the task) would give on this prompt's x.
     """
 
     def __init__(self, scope: Scope, target: str, n_prompts: int):
@@ -46,8 +40,9 @@ class Fitted:
         self.scope, self.model, self.target = scope, model, target
         moments: dict[str, Moments] = {}
         batches = scope.batches(n_prompts, "fit", N_BLOCKS)
+        rng = self._functions("fit")
         for index, batch in enumerate(capture(model, batches, model.residual_hooks, read_only=True)):
-            wanted = self.targets(batch.prompts).flatten(0, 1)
+            wanted = self.targets(batch.prompts, rng).flatten(0, 1)
             for hook, resid in batch.activations.items():
                 if hook not in moments:
                     moments[hook] = Moments.zeros(resid.shape[-1], wanted.shape[-1], (N_BLOCKS,), resid.device)
@@ -56,14 +51,23 @@ class Fitted:
             hook: LinearReadout(choose_alpha(blocks)).fit_moments(blocks.sum(0)) for hook, blocks in moments.items()
         }
 
-    def targets(self, prompts: Prompts) -> Float[Tensor, "batch n_read d_all"]:
+    def _functions(self, stream: str) -> torch.Generator:
+        return generator(self.scope.seed, f"mismatched {stream}", device=self.scope.device)
+
+    def targets(self, prompts: Prompts, rng: torch.Generator) -> Float[Tensor, "batch n_read d_all"]:
         """The target, then its nulls, at the read points."""
         make = TARGETS[self.target]
-        other = _weights(prompts).roll(1, 0)
-        mismatched = replace(prompts, ys=torch.einsum("bnd,bd->bn", prompts.xs, other), w=other)
-        variants = [make(prompts), make(prompts).roll(1, 0), make(mismatched)]
+        variants = [make(prompts), make(prompts).roll(1, 0), make(self._mismatched(prompts, rng))]
         at_read = list(self.model.read_points(prompts.n_points))
         return torch.cat([variant.double() for variant in variants], dim=-1)[:, at_read]
+
+    def _mismatched(self, prompts: Prompts, rng: torch.Generator) -> Prompts:
+        # What a sine has in common with all others, E[y | x], is read off x alone: a straight line would miss that.
+        if prompts.w is None:
+            function = self.scope.regression.function(len(prompts), rng)
+            return replace(prompts, ys=function.evaluate(prompts.xs.double()).to(prompts.ys))
+        other = prompts.w.roll(1, 0)
+        return replace(prompts, ys=torch.einsum("bnd,bd->bn", prompts.xs, other), w=other)
 
     def score(self, n_prompts: int) -> "Scores":
         """Squared errors on fresh prompts."""
@@ -74,10 +78,10 @@ class Fitted:
         def by_variant(squares: Tensor) -> Tensor:
             return squares.sum(0).unflatten(-1, (N_VARIANTS, -1)).sum(-1)
 
-        batches = self.scope.batches(n_prompts, "score", N_BLOCKS)
+        batches, rng = self.scope.batches(n_prompts, "score", N_BLOCKS), self._functions("score")
         for index, batch in enumerate(capture(self.model, batches, self.model.residual_hooks, read_only=True)):
-            wanted, block = self.targets(batch.prompts), index % N_BLOCKS
-            # About zero, not the batch's mean: every target has mean zero by symmetry of w.
+            wanted, block = self.targets(batch.prompts, rng), index % N_BLOCKS
+            # About zero, not the batch's mean: targets have mean zero by symmetry of w; that of sines the nulls share.
             totals[block] += by_variant(wanted.square())
             for hook, resid in batch.activations.items():
                 errors[hook][block] += by_variant((self.readouts[hook].predict(resid) - wanted).square())

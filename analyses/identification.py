@@ -274,7 +274,7 @@ def identify(
             not).
 
     Raises:
-        MesascopeError: The model reads no point after the first, or there are too few prompts.
+        MesascopeError: The task is discrete, the model reads no point after the first, or there are too few prompts.
     """
     scope = scope.reseeded(seed)
     key = ("identification", n_prompts, n_tune, n_fit, empty_prefix)
@@ -282,6 +282,7 @@ def identify(
 
 
 def _identify(scope: Scope, n_prompts: int, n_tune: int, n_fit: int, empty_prefix: bool) -> Identification:
+    _ = scope.regression  # refuses other tasks
     points = [t for t in scope.model.read_points(scope.task.n_points) if t > 0 or empty_prefix]
     if not any(points):
         raise MesascopeError(

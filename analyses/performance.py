@@ -57,6 +57,8 @@ class ScaleScan:
     w_std: float
     relative_loss: tuple[float, ...]
     """MSE/E y² over the late points, with w scaled by `SCALES`."""
+    best: Estimate
+    """The least of these."""
     gain: Estimate
     """Relative loss at the stated scale minus that at the best scale."""
 
@@ -68,8 +70,15 @@ class ScaleScan:
         return self.w_std * SCALES[min(range(len(SCALES)), key=self.relative_loss.__getitem__)]
 
     @property
+    def learns(self) -> bool:
+        """Whether there is a scale at which the model beats predicting zero; otherwise the scan says nothing."""
+        return self.best.high < 1
+
+    @property
     def fits(self) -> bool:
         """Whether no other scale of w suits the model clearly better: a third of the loss, and beyond the interval."""
+        if not self.learns:
+            return True
         stated = self.relative_loss[SCALES.index(1.0)]
         return self.gain.low <= 0 or self.gain.value < stated / 3
 
@@ -86,15 +95,23 @@ class ScaleScan:
 
     def claim(self, late_points: str) -> Claim:
         """Whether the stated scale fits."""
-        better = f"is {self.gain.value:.2g} above that at w_std≈{self.best_w_std:.2g}, which suits the model best"
+        if not self.learns:
+            better = "is not clearly below that of predicting zero, nor is it at any other scale"
+        elif self.fits:
+            better = "is not clearly above that at any other scale"
+        else:
+            better = f"is {self.gain.value:.2g} above that at w_std≈{self.best_w_std:.2g}, which suits the model best"
         return Claim(
             id="performance.w_std",
-            text=f"With w_std={self.w_std:g} the relative loss {late_points} "
-            + ("is not clearly above that at any other scale." if self.best_w_std == self.w_std else f"{better}."),
+            text=f"With w_std={self.w_std:g} the relative loss {late_points} {better}.",
             value=self.gain.value,
             ci=self.gain.ci,
             null=0.0,
-            verdict="fits the model" if self.fits else "not the scale trained on",
+            verdict="undetermined"
+            if not self.learns
+            else "fits the model"
+            if self.fits
+            else "not the scale trained on",
         )
 
     def figure(self) -> Figure:
@@ -148,8 +165,8 @@ class Performance(Result):
         found = [
             Claim(
                 id=f"performance.{part.name}",
-                text=f"On {part.name} prompts the loss exceeds that of {part.reference_name} by {part.excess.value:.2g} "
-                f"of that of predicting zero, {self._late_points}.",
+                text=f"On {part.name} prompts the loss exceeds that of {part.reference_name} by "
+                f"{part.excess.value:.2g} of that of predicting zero, {self._late_points}.",
                 value=part.excess.value,
                 ci=part.excess.ci,
                 null=part.untrained_excess,
@@ -292,5 +309,6 @@ def _scan_scales(scope: Scope, task: Regression, late: int, n_prompts: int) -> S
     scaled = [_losses(scope, Prompts(prompts.xs, c * prompts.ys))[:, late:].sum(1) / c**2 for c in SCALES]
     losses, power = torch.stack(scaled, dim=1), _losses(scope, prompts, zero=True)[:, late:].sum(1)
     total = losses.sum(0) / power.sum()
-    gain = jackknife_ratio(losses[:, SCALES.index(1.0)] - losses[:, int(total.argmin())], power)
-    return ScaleScan(task.w_std, tuple(total.tolist()), gain)
+    best = losses[:, int(total.argmin())]
+    gain = jackknife_ratio(losses[:, SCALES.index(1.0)] - best, power)
+    return ScaleScan(task.w_std, tuple(total.tolist()), jackknife_ratio(best, power), gain)

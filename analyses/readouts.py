@@ -113,7 +113,7 @@ class Readouts(Result):
                 "Error of each layer's readout by prefix length",
                 "How far each layer's reading is from the true value, by the number of points the model has seen. "
                 "Layers that come down together add nothing to each other; the grey line is least squares on the same "
-                "points, below which nothing noise-free can be learned.",
+                "points, which nothing beats where y is linear in x, without noise and with a dense w.",
                 lines,
             ),
         ]
@@ -173,8 +173,8 @@ def fit_readouts(
         n_scored: Prompts to score on.
 
     Raises:
-        MesascopeError: The target is unknown, the scope has no layers, or there are fewer than 40 prompts to fit or
-            to score on.
+        MesascopeError: The target is unknown, the task discrete, the scope has no layers, or there are fewer than 40
+            prompts to fit or to score on.
 
     Source: Fu et al. (2024), section 4.1 (who train each readout by Adam); departure: closed form, with nulls.
     """

@@ -34,15 +34,20 @@ class Predictor(Protocol):
 
 
 class PredictorModel:
-    """A predictor in the clothes of a model: it reads every point and has no layers."""
+    """A predictor in the clothes of a model: it reads every point and has no layers.
 
-    def __init__(self, predictor: Predictor):
-        self.predictor = predictor
+    Args:
+        predictor: What predicts.
+        d_out: How many numbers a prediction has.
+    """
+
+    def __init__(self, predictor: Predictor, d_out: int = 1):
+        self.predictor, self.d_out = predictor, d_out
 
     def __call__(
         self, xs: Float[Tensor, "batch n_points n_dims"], ys: Float[Tensor, "batch n_points"]
-    ) -> Float[Tensor, "batch n_points"]:
-        """Predictions at every point.
+    ) -> Float[Tensor, "batch n_points *d_out"]:
+        """Predictions at every point, with an axis of their own if they have several numbers.
 
         Raises:
             MesascopeError: The predictor answers with something else than a tensor of that shape.
@@ -50,10 +55,11 @@ class PredictorModel:
         preds = self.predictor.predict(Prompts(xs, ys))
         if not isinstance(preds, Tensor):
             raise MesascopeError(f"{self.predictor!r} predicted a {type(preds).__name__}; return a torch tensor")
-        if preds.shape != ys.shape:
+        if preds.shape != (ys.shape if self.d_out == 1 else (*ys.shape, self.d_out)):
+            per_point = "one prediction" if self.d_out == 1 else f"{self.d_out} numbers"
             raise MesascopeError(
                 f"{self.predictor!r} predicted a tensor of shape {tuple(preds.shape)} for prompts of shape "
-                f"{tuple(ys.shape)}; return one prediction per point"
+                f"{tuple(ys.shape)}; return {per_point} per point"
             )
         return preds
 
@@ -193,7 +199,8 @@ def attach(
         w_std: Scale of w in that task, such as for folders that do not record it.
 
     Raises:
-        MesascopeError: There is no such checkpoint, it cannot be read, the device is not there, or w_std is no scale.
+        MesascopeError: There is no such checkpoint, it cannot be read, the device is not there, the task has other
+            dimensions than the model, or w_std is no scale or means nothing to the task.
     """
     check_scale(w_std)
     checkpoint = None
@@ -204,7 +211,8 @@ def attach(
     elif isinstance(target, HookedRegressor):
         model, source = target, "a hooked model"
     elif isinstance(target, Predictor) and not isinstance(target, type):
-        model, source = PredictorModel(target), repr(target)
+        task = task or LinearRegression()
+        model, source = PredictorModel(target, task.d_out), repr(target)
     else:
         raise MesascopeError(
             f"cannot attach to {type(target).__name__}; expected a path, 'zoo:NAME', a HookedRegressor, or an object "
@@ -214,9 +222,14 @@ def attach(
         task = task or LinearRegression(n_dims=model.cfg.n_dims, n_points=model.cfg.n_points)
         if task.n_dims != model.cfg.n_dims:
             raise MesascopeError(f"task has n_dims={task.n_dims} but the model has n_dims={model.cfg.n_dims}")
+        if task.d_out != model.cfg.d_out:
+            raise MesascopeError(
+                f"the task {task.name} has d_out={task.d_out} but the model has d_out={model.cfg.d_out}; "
+                "attach with the task it was made for"
+            )
         if device is not None:
             model.to(usable_device(device))
-    task = task or LinearRegression()
+    assert task is not None  # a folder, a model and a predictor each brought one
     if w_std is not None:
         if not isinstance(task, Regression):
             raise MesascopeError(f"w_std={w_std} means nothing to the task {task.name}; leave it out")

@@ -6,7 +6,7 @@ from typing import Any
 
 from mesascope.analyses.performance import measure_performance
 from mesascope.analyses.scope import attach
-from mesascope.models import HookedRegressor
+from mesascope.models import HookedRegressor, RegressorConfig
 from mesascope.models.formats import zoo_names
 from mesascope.models.inputs import describe_inputs
 from mesascope.models.tasks import Regression, Task
@@ -34,15 +34,10 @@ class Specimen:
         """What fits into a terminal."""
         return {
             "name": self.name,
-            "kind": self.kind,
-            "layers": str(self.layers),
-            "weights": f"{self.weights:,}",
-            "task": self.task,
-            "d": str(self.d),
-            "points": str(self.points),
-            "seed": "–" if self.seed is None else str(self.seed),
+            "kind": f"{self.kind}, {self.layers} {'layer' if self.layers == 1 else 'layers'}",
+            "task": f"{self.task}, d={self.d}",
             "loss": f"{self.loss:.2g}",
-            "reference": f"{self.reference_loss:.2g}  {self.reference}",
+            "reference": f"{self.reference_loss:.2g} {self.reference}",
         }
 
     def to_json(self) -> dict[str, Any]:
@@ -72,7 +67,7 @@ def _measure(source: str, n_prompts: int) -> Specimen:
     cfg = scope.model.cfg
     return Specimen(
         name=source,
-        kind=cfg.block if cfg.block != "transformer" else " + ".join(dict.fromkeys(cfg.attentions)),
+        kind=_kind(cfg),
         layers=cfg.n_layers,
         weights=sum(weight.numel() for weight in scope.model.parameters()),
         task=describe_task(scope.task),
@@ -84,6 +79,12 @@ def _measure(source: str, n_prompts: int) -> Specimen:
         reference=parts[0].reference_name,
         about=scope.checkpoint.about,
     )
+
+
+def _kind(cfg: RegressorConfig) -> str:
+    if cfg.block != "transformer":
+        return cfg.block
+    return " + ".join(dict.fromkeys("mlp" if kind == "none" else kind.replace("_", " ") for kind in cfg.attentions))
 
 
 def describe_task(task: Task) -> str:

@@ -19,7 +19,7 @@ class RegressorConfig(Config):
     n_layers: int = Field(ge=1, le=1000)
     n_heads: int = Field(1, ge=1)
     d_model: int = Field(ge=1)
-    d_head: int = Field(default_factory=lambda data: max(data["d_model"] // data["n_heads"], 1), ge=1)
+    d_head: int = Field(default_factory=lambda data: max(data.get("d_model", 1) // data.get("n_heads", 1), 1), ge=1)
     """Width of a head; left out, d_model/n_heads."""
     d_mlp: int | tuple[int, ...] = 0
     """Width of the MLP, for all layers or for each; 0 leaves it out."""
@@ -75,10 +75,12 @@ class RegressorConfig(Config):
             )
         if self.read_out == "slots" and self.d_out != 1:
             raise ValueError(f"read_out='slots' reads one number, got d_out={self.d_out}; use read_out='affine'")
+        if self.block == "lstm" and (any(self.mlp_widths) or self.damping != 1 or self.clip is not None):
+            raise ValueError("block='lstm' has no d_mlp, damping or clip; leave them out")
         if "gradient_step" in self.attentions and (self.n_heads, self.d_head) != (1, self.d_model):
             raise ValueError(
-                f"attention 'gradient_step' is one head of width d_model={self.d_model}, got n_heads={self.n_heads} and "
-                f"d_head={self.d_head}; leave both out"
+                f"attention 'gradient_step' is one head of width d_model={self.d_model}, got n_heads={self.n_heads} "
+                f"and d_head={self.d_head}; leave both out"
             )
         if "gradient_step" in self.attentions and self.n_points < 2:
             raise ValueError("attention 'gradient_step' divides by the points of context, and n_points=1 has none")
@@ -114,7 +116,7 @@ class RegressorConfig(Config):
     @property
     def normalization_type(self) -> str | None:
         """The norm, as TransformerLens' `ActivationCache` asks."""
-        return "LN" if self.layer_norm else None
+        return "LN" if self.layer_norm and self.block == "transformer" else None
 
     @property
     def final_norm(self) -> bool:

@@ -1,24 +1,32 @@
 import json
+import os
 import shlex
+import signal
 import subprocess
 import sys
+import types
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
-from mesascope import __version__
+from mesascope import __version__, analyses
+from mesascope.analyses import registry, specimens
+from mesascope.analyses.report import write
 from mesascope.cli import app, main
-from mesascope.models import RunConfig, load
+from mesascope.models import HookedRegressor, RunConfig, load, save
 from mesascope.models.formats import zoo_names
 from mesascope.models.training import GramTrainer
-from mesascope.models.training.presets import preset_names
+from mesascope.models.training.presets import preset_names, read_preset
 
 from .conftest import tiny
 
 Run = Callable[..., tuple[int, str, str]]
-COMMANDS = ["report", "probe", "inspect", "zoo", "train"]
+COMMANDS = ["report", "probe", "inspect", "zoo", "train", "presets"]
 GARG = Path(__file__).parent / "data" / "garg-d5"
 
 
@@ -38,6 +46,15 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         return code, out, err
 
     return program
+
+
+@pytest.fixture(autouse=True)
+def few_prompts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same analyses on fewer prompts than are worth believing."""
+    monkeypatch.setattr(specimens, "survey_zoo", partial(specimens.survey_zoo, 40))
+    monkeypatch.setattr(analyses, "fit_readouts", partial(analyses.fit_readouts, n_scored=400))
+    monkeypatch.setattr(registry, "fit_readouts", partial(registry.fit_readouts, n_scored=100))
+    monkeypatch.setattr(registry, "identify", partial(registry.identify, n_prompts=800, n_tune=800))
 
 
 @pytest.fixture
@@ -70,6 +87,19 @@ def test_help_lists_every_command():
     found = CliRunner().invoke(app, ["--help"])
     assert found.exit_code == 0
     assert all(command in found.output for command in COMMANDS)
+
+
+def test_no_help_waits_for_what_is_heavy():
+    program = f"""
+import sys
+from typer.testing import CliRunner
+from mesascope.cli import app
+for command in {COMMANDS}:
+    assert CliRunner().invoke(app, [command, "--help"]).exit_code == 0
+print(*{{"torch", "plotly", "transformer_lens", "scipy"}} & set(sys.modules))
+"""
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert found.returncode == 0 and found.stdout.strip() == ""
 
 
 def test_the_module_is_the_same_program():
@@ -109,10 +139,7 @@ def test_report_writes_two_files_and_prints_where(run, tiny_run, tmp_path):
 
 
 def test_a_report_on_the_wrong_scale_of_w_warns_on_stderr(run, tmp_path, monkeypatch):
-    from mesascope.analyses.registry import ANALYSES
-
-    for name in list(ANALYSES)[1:]:
-        monkeypatch.delitem(ANALYSES, name)
+    monkeypatch.setattr(write, "ANALYSES", {"performance": registry.ANALYSES["performance"]})
     code, stdout, stderr = run("report", GARG, "--out", tmp_path)
     assert code == 0 and len(stdout.splitlines()) == 2
     assert stderr.startswith("warning: ") and "--w-std" in stderr
@@ -171,13 +198,36 @@ def test_inspect_asks_for_the_scale_of_w_where_it_is_not_recorded(run, w_std):
 
 
 @pytest.mark.skipif(not zoo_names(), reason="the zoo is filled by `make zoo`")
-def test_zoo_lists_every_specimen(run):
-    code, out, _ = run("zoo")
-    assert code == 0
-    assert all(f"zoo:{name}" in out for name in zoo_names())
+def test_zoo_lists_every_specimen_in_a_narrow_terminal(run, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    code, out, err = run("zoo")
+    assert code == 0 and err == ""
+    assert all(f" zoo:{name} " in out for name in zoo_names())
+    assert all(heading in out for heading in ("name", "kind", "task", "loss", "reference"))
+    assert "squares" in out.split()  # words stay whole
+
+
+@pytest.mark.skipif(not zoo_names(), reason="the zoo is filled by `make zoo`")
+def test_zoo_prints_json_for_machines(run):
     rows = json.loads(run("zoo", "--json")[1])
     assert [row["name"] for row in rows] == [f"zoo:{name}" for name in zoo_names()]
-    assert all(row["about"] for row in rows)
+    assert all(row["about"] and row["kind"] and row["reference"] for row in rows)
+    assert all(isinstance(row["loss"], float) and isinstance(row["reference_loss"], float) for row in rows)
+
+
+def test_inspect_and_report_take_a_model_of_tokens_and_refuse_what_it_has_not(run, tmp_path):
+    config = read_preset("induction")
+    folder = tmp_path / "untrained"
+    save(HookedRegressor(config.model), folder, config.task, "Never trained.")
+    code, out, err = run("inspect", folder)
+    assert code == 0 and err == "" and "prefix matching" in out and "w_std" not in out
+    code, out, err = run("probe", folder, "--prompts", "40")
+    assert code == 1 and out == "" and is_one_line_error(err, "repeated_sequence is no regression task")
+    code, out, err = run("inspect", folder, "--w-std", "0.5")
+    assert code == 1 and out == "" and is_one_line_error(err, "w_std=0.5", "repeated_sequence")
+    code, out, err = run("report", folder, "--out", tmp_path / "report")
+    assert code == 0 and err == ""
+    assert list(json.loads((tmp_path / "report" / "report.json").read_text())["analyses"]) == ["performance"]
 
 
 @pytest.mark.parametrize("command", ["report", "probe", "inspect"])
@@ -239,7 +289,7 @@ def test_seed_and_steps_overrule_the_preset(run, preset, tmp_path):
 def test_train_refuses_a_folder_that_holds_a_run(run, preset, tiny_run):
     before = (tiny_run / "model.safetensors").read_bytes()
     code, _, err = run("train", preset, "--out", tiny_run)
-    assert code == 1 and is_one_line_error(err, "already holds a run")
+    assert code == 1 and is_one_line_error(err, "already holds a run; continue it with --resume, choose another --out")
     assert (tiny_run / "model.safetensors").read_bytes() == before
 
 
@@ -275,24 +325,167 @@ def test_a_preset_that_is_no_run_is_one_line_that_names_the_field(run, preset, t
     assert not (tmp_path / "run").exists()
 
 
-def test_ctrl_c_in_training_leaves_a_readable_run_folder(run, preset, tmp_path, monkeypatch):
+def at_step(monkeypatch: pytest.MonkeyPatch, index: int, happens: Callable[[], None]) -> None:
+    """Let something happen while step number `index` (from 0) is taken."""
     step = GramTrainer.step
 
-    def interrupted(self: GramTrainer, index: int) -> float:
-        if index == 2:
-            raise KeyboardInterrupt
-        return step(self, index)
+    def stepped(self: GramTrainer, at: int) -> torch.Tensor:
+        if at == index:
+            happens()
+        return step(self, at)
 
-    monkeypatch.setattr(GramTrainer, "step", interrupted)
+    monkeypatch.setattr(GramTrainer, "step", stepped)
+
+
+def weights(folder: Path) -> bytes:
+    return (folder / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_told_to_stop_finishes_its_step_and_can_be_resumed(run, preset, tmp_path, monkeypatch, which):
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        at_step(patch, 1, lambda: os.kill(os.getpid(), which))
+        code, stdout, err = run("train", preset, "--out", out)
+    assert code == 1 and stdout == ""
+    assert err == f"stopped; {out} is saved at step 2: continue with --resume\n"
+    assert load(out).model.cfg.n_dims == 2
+    assert not list(out.glob(".*"))  # nothing half-written
+    assert run("train", preset, "--out", out, "--resume") == (0, f"{out}\n", "")
+    assert run("train", preset, "--out", tmp_path / "whole")[0] == 0
+    assert weights(out) == weights(tmp_path / "whole")
+
+
+def test_a_second_ctrl_c_takes_effect_at_once_and_says_what_was_saved(run, preset, tmp_path, monkeypatch):
+    def impatient() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    at_step(monkeypatch, 2, impatient)
+    code, _, err = run("train", preset, "--out", tmp_path / "run")
+    # Three steps: 0, 1, 2 and 3 are on the grid.
+    assert code == 1 and err == f"stopped; {tmp_path / 'run'} is saved at step 2: continue with --resume\n"
+
+
+def test_ctrl_c_before_there_is_a_run_saves_nothing(run, preset, tmp_path, monkeypatch):
+    def interrupted(*args: object, **kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(GramTrainer, "__init__", interrupted)
     code, out, err = run("train", preset, "--out", tmp_path / "run")
-    assert code == 1 and out == ""
-    assert err == f"stopped at step 2; the last checkpoint stays in {tmp_path / 'run'}\n"
-    assert load(tmp_path / "run").model.cfg.n_dims == 2
-    assert not list((tmp_path / "run").glob(".*"))  # nothing half-written
+    assert (code, out, err) == (1, "", "stopped before the first step\n")
+    assert not (tmp_path / "run").exists()
+
+
+def test_resume_starts_a_run_where_there_is_none_and_ends_one_that_is_done(run, preset, tmp_path):
+    out = tmp_path / "run"
+    assert run("train", preset, "--out", out, "--resume") == (0, f"{out}\n", "")
+    before = weights(out)
+    assert run("train", preset, "--out", out, "--resume") == (0, f"{out}\n", "")
+    assert weights(out) == before
+
+
+@pytest.mark.parametrize(
+    "options, part",
+    [
+        (["--seed", "1"], "seed=0, not 1; resume with the same config"),
+        (["--steps", "4"], "training.n_steps=3, not 4; resume with the same config"),
+    ],
+)
+def test_a_run_is_not_resumed_as_another_one(run, preset, tmp_path, options, part):
+    assert run("train", preset, "--out", tmp_path / "run")[0] == 0
+    before = weights(tmp_path / "run")
+    code, out, err = run("train", preset, "--out", tmp_path / "run", "--resume", *options)
+    assert code == 1 and out == "" and is_one_line_error(err, part)
+    assert weights(tmp_path / "run") == before
 
 
 def test_training_that_diverges_is_one_line_and_keeps_the_last_good_checkpoint(run, preset, tmp_path, monkeypatch):
-    monkeypatch.setattr(GramTrainer, "step", lambda self, index: float("nan"))
-    code, _, err = run("train", preset, "--out", tmp_path / "run")
-    assert code == 1 and is_one_line_error(err, "training diverged at step 1", "Lower training.lr")
+    monkeypatch.setattr(GramTrainer, "step", lambda self, index: torch.tensor(torch.nan))
+    code, out, err = run("train", preset, "--out", tmp_path / "run")
+    assert code == 1 and out == "" and is_one_line_error(err, "training diverged at step 1", "Lower training.lr")
     assert load(tmp_path / "run").model.cfg.n_dims == 2
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux")
+def test_a_full_disk_is_one_line_and_leaves_what_was_saved(run, preset, tmp_path, monkeypatch):
+    log = tmp_path / "run" / "log.jsonl"
+
+    def fills() -> None:
+        log.unlink()
+        log.symlink_to("/dev/full")
+
+    with monkeypatch.context() as patch:
+        at_step(patch, 2, fills)
+        code, out, err = run("train", preset, "--out", tmp_path / "run")
+    assert code == 1 and out == ""
+    assert is_one_line_error(err, f"cannot write {log}: No space left on device", "free space")
+    assert load(tmp_path / "run").model.cfg.n_dims == 2
+    log.unlink()
+    assert run("train", preset, "--out", tmp_path / "run", "--resume")[0] == 0
+
+
+def test_a_process_that_is_not_the_first_says_nothing_and_writes_nothing(run, preset, tmp_path, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    found = run("train", preset, "--out", tmp_path / "run", "--tensorboard", "--wandb", "project")
+    assert found == (0, "", "")
+    assert not (tmp_path / "run").exists()
+
+
+def test_tensorboard_has_the_records_of_the_log(run, preset, tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
+
+    out = tmp_path / "run"
+    assert run("train", preset, "--out", out, "--tensorboard")[:2] == (0, f"{out}\n")
+    assert list((out / "tensorboard").glob("events.out.tfevents.*"))
+    events = EventAccumulator(str(out / "tensorboard")).Reload()
+    records = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    assert {"loss", "held_out", "excess"} <= set(events.Tags()["scalars"])
+    losses = [(event.step, event.value) for event in events.Scalars("loss")]
+    assert losses == [(record["step"], pytest.approx(record["loss"])) for record in records]
+
+
+@pytest.mark.parametrize(
+    "option, module", [(["--wandb", "project"], "wandb"), (["--tensorboard"], "torch.utils.tensorboard")]
+)
+def test_a_tracker_that_is_not_installed_is_one_line(run, preset, tmp_path, monkeypatch, option, module):
+    monkeypatch.setitem(sys.modules, module, None)
+    code, out, err = run("train", preset, "--out", tmp_path / "run", *option)
+    assert code == 1 and out == ""
+    assert is_one_line_error(err, f"{option[0].strip('-')} is not installed", "mesascope[track]")
+    assert not (tmp_path / "run").exists()
+
+
+def test_wandb_gets_the_config_and_the_records(run, preset, tmp_path, monkeypatch):
+    class Wandb(types.ModuleType):
+        def __init__(self) -> None:
+            super().__init__("wandb")
+            self.started: dict[str, Any] = {}
+            self.logged: list[int] = []
+            self.finished = False
+
+        def init(self, **options: object) -> "Wandb":
+            self.started = options
+            return self
+
+        def log(self, values: dict[str, float], step: int) -> None:
+            self.logged.append(step)
+
+        def finish(self) -> None:
+            self.finished = True
+
+    wandb = Wandb()
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    assert run("train", preset, "--out", tmp_path / "run", "--wandb", "mine")[0] == 0
+    assert wandb.started["project"] == "mine" and wandb.started["config"]["training"]["n_steps"] == 3
+    assert wandb.logged == [1, 2, 3] and wandb.finished
+
+
+def test_presets_lists_every_preset_with_what_it_is(run):
+    code, out, err = run("presets")
+    assert code == 0 and err == ""
+    words = set(out.split())
+    assert set(preset_names()) <= words
+    for name in preset_names():
+        assert set(read_preset(name).about.split()) <= words

@@ -1,12 +1,10 @@
 """What a loader hands over, and what every foreign file must pass before it is believed."""
 
-import pickle
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -74,44 +72,6 @@ def with_scale(task: Task, w_std: float | None) -> Task:
     if not isinstance(task, Regression):
         raise MesascopeError(f"w_std={w_std} has no meaning for the task {task.name!r}; leave it out")
     return task.model_copy(update={"w_std": w_std})
-
-
-def read_text(path: Path) -> str:
-    """A text file's content.
-
-    Raises:
-        MesascopeError: It cannot be read, or is not text.
-    """
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise MesascopeError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
-
-
-def read_pickle_safely(path: Path) -> Any:
-    """A `.pt` file's tensors and plain containers; nothing in it is executed.
-
-    Raises:
-        MesascopeError: The file is truncated, is no torch file, or wants to run code.
-    """
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise MesascopeError(
-            f"{path} was refused: it is no plain tensor file, and loading it could run code ({_reason(error)}); "
-            "save a bare state_dict instead"
-        ) from error
-    except Exception as error:  # whatever torch's reader stumbles on in a broken file, struct.error and IndexError too
-        raise MesascopeError(
-            f"{path} cannot be read: truncated or no torch file ({_reason(error)}); copy it again"
-        ) from error
-
-
-def _reason(error: Exception) -> str:
-    """PyTorch's own reason in one sentence, without its advice."""
-    text = " ".join(str(error).split())
-    refused = re.search(r"[Uu]nsupported .*?(GLOBAL [\w.]+|operand \d+|class [\w.]+)", text)
-    return refused.group(0) if refused else text.split(". ")[0][:160] or type(error).__name__
 
 
 def load_weights(model: HookedRegressor, weights: Mapping[str, Tensor], path: Path) -> None:

@@ -11,12 +11,11 @@ from torch import Tensor
 
 from mesascope.models.architecture import RegressorConfig
 from mesascope.models.errors import MesascopeError, first_complaint
+from mesascope.models.foreign_files import read_pickle_safely, read_text
 from mesascope.models.formats.checkpoint import (
     Checkpoint,
     Format,
     load_weights,
-    read_pickle_safely,
-    read_text,
     with_scale,
 )
 from mesascope.models.formats.garg_tasks import task_of

@@ -10,7 +10,8 @@ from safetensors.torch import load as from_bytes
 from torch import Tensor
 
 from mesascope.models.errors import MesascopeError, first_complaint
-from mesascope.models.formats.checkpoint import Checkpoint, Format, load_weights, read_text, with_scale
+from mesascope.models.foreign_files import read_text
+from mesascope.models.formats.checkpoint import Checkpoint, Format, load_weights, with_scale
 from mesascope.models.regressor import HookedRegressor
 from mesascope.models.training.config import RunConfig
 

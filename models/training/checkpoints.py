@@ -14,6 +14,7 @@ from safetensors.torch import save as to_bytes
 
 from mesascope.models.config import Config
 from mesascope.models.errors import MesascopeError, first_complaint
+from mesascope.models.foreign_files import read_pickle_safely
 from mesascope.models.regressor import HookedRegressor
 from mesascope.models.training.config import RunConfig
 from mesascope.models.training.tracking import Record
@@ -105,7 +106,7 @@ class RunFolder:
         torch.save({"step": step, "state": dict(state)}, buffer)
         write_atomically(self.path / "trainer.pt", buffer.getvalue())
 
-    def read_trainer(self, device: torch.device) -> tuple[int, dict[str, Any]] | None:
+    def read_trainer(self) -> tuple[int, dict[str, Any]] | None:
         """The step and state to continue from; None if the run was stopped before its first checkpoint.
 
         Raises:
@@ -115,13 +116,10 @@ class RunFolder:
         if not path.exists():
             return None
         try:
-            content = torch.load(path, map_location=device, weights_only=True)
+            content = read_pickle_safely(path)
             return content["step"], content["state"]
-        except Exception as error:  # whatever torch's reader stumbles on in a broken or foreign file
-            reason = (str(error) or type(error).__name__).splitlines()[0]
-            raise MesascopeError(
-                f"{path} cannot be read ({reason:.120}); remove it to start again from step 0"
-            ) from error
+        except (MesascopeError, KeyError, TypeError) as error:
+            raise MesascopeError(f"{error}; remove {path} to start again from step 0") from error
 
     def log(self, record: Record) -> None:
         """Append a line to log.jsonl.

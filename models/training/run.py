@@ -115,7 +115,7 @@ class _Run:
         found = None
         if resume and self.folder.holds_a_run:
             self.folder.check_same(self.config)
-            found = self.folder.read_trainer(self.processes.device)
+            found = self.folder.read_trainer()
         elif self.processes.is_main:
             RunFolder.create(self.folder.path, self.config)
         self.processes.wait()

@@ -82,7 +82,7 @@ class TokenTrainer:
         if hidden:
             self.optimizers.append(torch.optim.Muon(hidden, lr=settings.lr, weight_decay=0.0))
         if others:  # linear self-attention has nothing but matrices
-            lr = settings.adamw_lr if hidden else settings.lr
+            lr = settings.adamw_lr if settings.optimizer == "muon" else settings.lr
             self.optimizers.append(torch.optim.AdamW(others, lr=lr, betas=betas, weight_decay=0.0))
         self.peaks = [optimizer.param_groups[0]["lr"] for optimizer in self.optimizers]
 

@@ -110,7 +110,7 @@ def probe(
 
 @app.command(epilog="Example: [bold]mesascope inspect zoo:lsa-2[/]")
 def inspect(ckpt: Ckpt, seed: Seed = 0, device: Device = "cpu", w_std: WStd = None, as_json: AsJson = False) -> None:
-    """Say what a checkpoint is: architecture, task, loss beside least squares, hooks."""
+    """Say what a checkpoint is: architecture, task, loss beside the reference learner's, hooks."""
     from mesascope.analyses import measure_performance
     from mesascope.analyses.report.write import describe_model
 
@@ -156,17 +156,18 @@ def zoo(as_json: AsJson = False) -> None:
         return
     table = Table(
         title="Bundled specimens; add @untrained for a twin with fresh weights",
-        caption="Losses are relative to that of predicting zero, over the points that count from the late ones on.",
+        caption="Losses are relative to that of predicting zero, over the late points. More with --json.",
     )
     for key in specimens[0].columns():
-        table.add_column(key, overflow="fold", no_wrap=key == "name")
+        table.add_column(key, overflow="fold", no_wrap=key in ("name", "loss"))
     for specimen in specimens:
         table.add_row(*specimen.columns().values())
     Console().print(table)
 
 
 @app.command(
-    epilog="Examples: [bold]mesascope train lsa-2 --out runs/lsa-2[/], [bold]mesascope train my.yaml --out runs/mine[/], "
+    epilog="Examples: [bold]mesascope train lsa-2 --out runs/lsa-2[/], "
+    "[bold]mesascope train my.yaml --out runs/mine[/], "
     "[bold]torchrun --nproc-per-node 2 -m mesascope train fu2024/isotropic --out runs/two[/]"
 )
 def train(
@@ -208,9 +209,7 @@ def train(
         except KeyboardInterrupt:
             bar.stop()
             if is_main:
-                Console(stderr=True).print(
-                    f"stopped after step {bar.done}; {out} is saved: continue with --resume", highlight=False
-                )
+                print(_stopped(out), file=sys.stderr)
             raise typer.Exit(1) from None
     if is_main:
         print(out)
@@ -225,6 +224,15 @@ def presets() -> None:
     for name in preset_names():
         table.add_row(name, read_preset(name).about)
     Console().print(table)
+
+
+def _stopped(out: Path) -> str:
+    from mesascope.models.training.checkpoints import RunFolder
+
+    found = RunFolder(out).read_trainer()
+    if found is None:
+        return "stopped before the first step"
+    return f"stopped; {out} is saved at step {found[0]}: continue with --resume"
 
 
 def _attach(ckpt: str, seed: int, device: str, w_std: float | None) -> "Scope":

@@ -5,6 +5,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ class TrainingBar:
     """A bar on stderr with loss, distance to the reference learner and time left; quiet when that is no terminal."""
 
     def __init__(self, name: str, n_steps: int | None, quiet: bool = False):
-        self.done = 0
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -27,11 +27,10 @@ class TrainingBar:
             console=Console(stderr=True),
             disable=quiet or not sys.stderr.isatty(),
         )
-        self._task = self._bar.add_task(name, total=n_steps, loss="–", excess="–")
+        self._task = self._bar.add_task(escape(name), total=n_steps, loss="–", excess="–")
 
     def update(self, step: int, record: "Record") -> None:
         """Show a step and the newest record of the log."""
-        self.done = step
         shown = {name: f"{record[name]:.3g}" for name in ("loss", "excess") if name in record}
         self._bar.update(self._task, completed=step, **shown)  # type: ignore[arg-type]
 

@@ -1,9 +1,12 @@
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
-from mesascope.analyses import Readouts, Scope, attach, fit_readouts
+from mesascope.analyses import Readouts, Scope, attach, fit_readouts, registry
 from mesascope.models import HookedRegressor, LinearRegression, RegressorConfig
 from mesascope.models.inputs import Gaussian
 from mesascope.models.spectra import LogUniform
@@ -16,6 +19,16 @@ WIDE = LinearRegression(n_dims=5, n_points=20, inputs=Gaussian(spectrum=LogUnifo
 
 STEP_TASK = LinearRegression(n_dims=3, n_points=9)
 """What the constructions below are looked at with: 8 points and the query."""
+
+
+@contextmanager
+def few_prompts(n_prompts: int) -> Iterator[None]:
+    """Reports whose analyses score fewer prompts than are worth believing."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry, "identify", partial(registry.identify, n_prompts=n_prompts, n_tune=n_prompts))
+        patch.setattr(registry, "fit_readouts", partial(registry.fit_readouts, n_scored=200))
+        patch.setattr(registry, "measure_performance", partial(registry.measure_performance, n_prompts=200))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -75,8 +88,8 @@ def holds_w() -> HookedRegressor:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.zero_()
-        model.embed.W_E[:4, :4] = torch.eye(4)  # type: ignore[operator]
-        model.embed.b_E[4] = 1.0  # type: ignore[operator]
+        model.embed.W_E[:4, :4] = torch.eye(4)
+        model.embed.b_E[4] = 1.0
         layer.W_Q[0, 4, 0] = layer.W_K[0, 3, 0] = 1.0
         layer.W_V[0, :3] = layer.W_O[0, :, 5:] = torch.eye(3)
     return model

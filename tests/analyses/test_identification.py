@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from mesascope.analyses import Identification, attach, identify
+from mesascope.analyses import Identification, attach, fit_readouts, identify
 from mesascope.analyses.identification import Match, judge
 from mesascope.models import (
     GradientDescent,
@@ -11,6 +11,8 @@ from mesascope.models import (
     MesascopeError,
     Newton,
     Prompts,
+    RegressorConfig,
+    RepeatedSequence,
     Ridge,
 )
 from mesascope.probes import Estimate
@@ -195,6 +197,19 @@ def test_a_model_with_layers_is_also_drawn_over_its_layers(one_step):
         "identification.input",
     ]
     assert all(match.untrained is not None for match in one_step.layers[-1].matches)
+
+
+@pytest.mark.parametrize("analysis", [identify, fit_readouts])
+def test_what_compares_real_numbers_refuses_a_task_of_tokens_in_one_line(analysis):
+    cfg = RegressorConfig(n_dims=6, n_points=12, n_layers=1, n_heads=2, d_model=8, d_out=6, layout="sequence")
+    task = RepeatedSequence(n_dims=6, n_points=12, period=5)
+    with pytest.raises(MesascopeError, match="^repeated_sequence is no regression task; [^\n]*$"):
+        analysis(attach(HookedRegressor(cfg), task=task))
+
+
+def test_a_bare_predictor_of_tokens_is_refused_before_it_predicts():
+    with pytest.raises(MesascopeError, match="repeated_sequence is no regression task"):
+        identify(attach(Made(lambda prompts: None), task=RepeatedSequence()))
 
 
 def test_prompts_of_one_point_are_too_short():

@@ -6,6 +6,7 @@ from sklearn.linear_model import Ridge
 from mesascope.analyses import attach, fit_readouts
 from mesascope.analyses.layers import layer_label
 from mesascope.models import HookedRegressor, LeastSquares, MesascopeError, RegressorConfig
+from mesascope.models.training.presets import read_preset
 from mesascope.probes import capture
 
 from .conftest import STEP_TASK, decoder
@@ -123,6 +124,17 @@ def test_a_model_with_one_read_point_has_no_heat_map(predicts_y, garg_readouts):
     single = fit_readouts(attach(predicts_y, task=STEP_TASK), n_prompts=2000, n_scored=2000)
     assert [figure.id for figure in single.figures()] == ["readouts-y-r2", "readouts-y-mse"]
     assert [figure.id for figure in garg_readouts.figures()][2:] == ["readouts-y-heat"]
+
+
+def test_what_all_sine_waves_have_in_common_is_in_the_null():
+    # An MLP on x alone holds E[y | x], which says nothing of the prompt: so would the target of another sine.
+    preset = read_preset("vonoswald/sine")
+    result = fit_readouts(attach(HookedRegressor(preset.model, 3), task=preset.task), n_prompts=1000, n_scored=1000)
+    found = layer(result, "layer 1")
+    assert found.r2.value > 0.15
+    assert found.mismatched.value == pytest.approx(found.r2.value, abs=0.1)
+    assert found.shuffled.value < 0.1
+    assert found.verdict != "decodable"
 
 
 def test_layers_have_names_in_words():

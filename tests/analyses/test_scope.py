@@ -5,7 +5,19 @@ import torch
 
 from mesascope.analyses import attach
 from mesascope.analyses.scope import BATCH, N_TWINS
-from mesascope.models import GradientDescent, LeastSquares, LinearRegression, MesascopeError, Newton, Prompts
+from mesascope.models import (
+    GradientDescent,
+    HookedRegressor,
+    LeastSquares,
+    LinearRegression,
+    MesascopeError,
+    Newton,
+    PrefixMatching,
+    Prompts,
+    RegressorConfig,
+    RepeatedSequence,
+    Sine,
+)
 from mesascope.models.formats import zoo_names
 from mesascope.models.inputs import Gaussian
 from mesascope.models.spectra import TwoLevel
@@ -41,13 +53,13 @@ def test_a_garg_folder_predicts_what_its_own_code_predicts():
 @pytest.mark.parametrize("w_std, expected, known", [(None, 1.0, False), (0.5, 0.5, False)])
 def test_w_std_of_a_garg_folder_is_the_users_word(w_std, expected, known):
     scope = attach(GARG, w_std=w_std)
-    assert scope.task.w_std == expected
+    assert scope.regression.w_std == expected
     assert scope.checkpoint is not None and scope.checkpoint.w_std_known is known
 
 
 def test_w_std_overrules_what_a_run_folder_records(tiny_run):
     scope = attach(tiny_run, w_std=0.5)
-    assert scope.task.w_std == 0.5
+    assert scope.regression.w_std == 0.5
     assert scope.checkpoint is not None and not scope.checkpoint.w_std_known
 
 
@@ -82,7 +94,7 @@ def test_a_scope_cannot_be_changed_under_what_it_remembers():
 
 @pytest.mark.parametrize("target", [LeastSquares(), decoder()])
 def test_the_scale_of_w_reaches_the_task_whatever_is_attached(target):
-    assert attach(target, w_std=0.3).task.w_std == 0.3
+    assert attach(target, w_std=0.3).regression.w_std == 0.3
     with pytest.raises(MesascopeError, match="w_std=-1.0 is no scale"):
         attach(target, w_std=-1.0)
 
@@ -156,6 +168,55 @@ def test_predictions_of_another_shape_are_refused(unchecked_shapes):
         MesascopeError, match=r"shape \(10, 19\) for prompts of shape \(10, 20\); return one prediction"
     ):
         scope.predict(scope.prompts(10, "any"))
+
+
+TOKENS = RepeatedSequence(n_dims=6, n_points=12, period=5)
+
+
+def token_model() -> HookedRegressor:
+    """A small untrained model of tokens."""
+    cfg = RegressorConfig(n_dims=6, n_points=12, n_layers=1, n_heads=2, d_model=8, d_out=6, layout="sequence")
+    return HookedRegressor(cfg)
+
+
+@pytest.mark.parametrize("target", [token_model(), PrefixMatching()])
+def test_a_scale_of_w_is_refused_where_it_means_nothing(target):
+    with pytest.raises(MesascopeError, match="w_std=0.5 means nothing to the task repeated_sequence; leave it out"):
+        attach(target, task=TOKENS, w_std=0.5)
+
+
+def test_a_scope_knows_whether_its_task_is_a_regression():
+    assert attach(LeastSquares(), task=Sine()).regression == Sine()
+    with pytest.raises(MesascopeError, match="repeated_sequence is no regression task; readouts and learners need"):
+        _ = attach(token_model(), task=TOKENS).regression
+
+
+@pytest.mark.parametrize("target", [token_model(), PrefixMatching()])
+def test_predictions_of_several_numbers_keep_their_axis(target):
+    scope = attach(target, task=TOKENS)
+    preds = scope.predict(scope.prompts(BATCH + 3, "any"))
+    assert preds.shape == (BATCH + 3, 12, 6) and preds.dtype == torch.float64
+
+
+def test_prompts_with_a_bad_logit_are_counted_once():
+    preds = torch.ones(10, 12, 6)
+    preds[3, 4, 1] = preds[3, 5, 2] = preds[7, 0, 0] = float("nan")
+    scope = attach(Predicts(preds), task=TOKENS)
+    with pytest.raises(MesascopeError, match="predicts NaN or infinity on 2 of 10 prompts"):
+        scope.predict(scope.prompts(10, "any"))
+
+
+def test_one_number_per_point_is_too_few_for_a_task_of_tokens():
+    scope = attach(Predicts(torch.ones(10, 12)), task=TOKENS)
+    with pytest.raises(MesascopeError, match=r"for prompts of shape \(2, 12\); return 6 numbers per point"):
+        scope.predict(scope.prompts(2, "any"))
+
+
+def test_a_task_of_other_predictions_is_refused():
+    with pytest.raises(MesascopeError, match="task linear_regression has d_out=1 but the model has d_out=6; attach"):
+        attach(token_model())
+    with pytest.raises(MesascopeError, match="task repeated_sequence has d_out=3 but the model has d_out=1"):
+        attach(decoder(), task=RepeatedSequence(n_dims=3, n_points=8, period=2))
 
 
 def test_what_was_measured_once_is_not_measured_again():

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from mesascope.models import GradientDescent, LeastSquares, LinearRegression, Newton, Ridge
-from mesascope.models.inputs import Uniform
 from mesascope.models.battery import STEPS, Sweep, battery, refine, rivals
+from mesascope.models.inputs import Uniform
 from tests.models.learners.prompts import prompts_of
 
 TASK = LinearRegression(n_dims=3, n_points=6, noise_std=0.1)

@@ -70,6 +70,7 @@ def test_the_optimal_preconditioner_is_stationary_on_a_sample(basis, noise_std):
     inputs = Gaussian(spectrum=Geometric(kappa=10), basis=basis)
     task = LinearRegression(n_dims=3, n_points=9, inputs=inputs, noise_std=noise_std)
     prompts = task.sample(60_000, seed=0, dtype=torch.float64)
+    assert prompts.w is not None
     moments = torch.einsum("bnd,bn->bd", prompts.xs[:, :-1], prompts.ys[:, :-1]) / 8
     best, sigma = optimal_preconditioner(task), inputs.covariance(3)
 

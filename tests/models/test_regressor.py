@@ -10,7 +10,7 @@ VARIANTS = {
     "lsa": LSA,
     "attention-only": DECODER.model_copy(update={"d_mlp": 0}),
     "no norm": DECODER.model_copy(update={"layer_norm": False}),
-    "no bias": DECODER.model_copy(update={"bias": False}),
+    "no bias": DECODER.model_copy(update={"attention_bias": False, "mlp_bias": False}),
     "linear causal": DECODER.model_copy(update={"attention": "linear"}),
     "joint softmax": DECODER.model_copy(update={"layout": "joint", "causal": False, "query_is_key": False}),
     "lsa with two heads": RegressorConfig.linear_self_attention(3, 6, 2, n_heads=2),
@@ -111,6 +111,14 @@ def test_weights_have_the_announced_standard_deviation():
         assert weights[name].std().item() == pytest.approx(std, rel=four_errors), name
 
 
+def test_an_lstms_weights_have_the_standard_deviation_of_what_they_read():
+    """PyTorch's LSTM acts on columns: its weights are [4 d, d], and the fan-in is d."""
+    weights = HookedRegressor(RegressorConfig(n_dims=3, n_points=6, n_layers=1, d_model=64, block="lstm")).weights
+    for name in ("blocks.0.lstm.weight_ih_l0", "blocks.0.lstm.weight_hh_l0"):
+        assert weights[name].shape == (256, 64)
+        assert weights[name].std().item() == pytest.approx(0.5 / 64**0.5, rel=4 / (2 * 256 * 64) ** 0.5)
+
+
 def test_the_untrained_twin_has_the_same_architecture_and_dtype_and_other_weights():
     model = HookedRegressor(DECODER, seed=0).double()
     twin = model.untrained_twin(seed=3)
@@ -134,16 +142,66 @@ def test_more_points_than_positions_are_refused_where_there_are_positions():
     assert HookedRegressor(LSA)(prompts.xs, prompts.ys).isfinite().all()
 
 
-@pytest.mark.parametrize("layout, needed", [("joint", 4), ("interleaved", 3)])
-def test_slots_need_the_width_of_a_token(layout, needed):
-    fields = dict(
-        n_dims=3, n_points=6, n_layers=1, n_heads=1, d_head=4, read_in="slots", positions="none", layout=layout
-    )
-    assert RegressorConfig(**fields, d_model=needed).d_model == needed
-    with pytest.raises(ValueError, match=f"needs d_model={needed}, got 9"):
-        RegressorConfig(**fields, d_model=9)
+@pytest.mark.parametrize("attention_bias, mlp_bias", [(True, True), (True, False), (False, True), (False, False)])
+def test_biases_are_there_where_they_are_asked_for(attention_bias, mlp_bias):
+    cfg = DECODER.model_copy(update={"attention_bias": attention_bias, "mlp_bias": mlp_bias})
+    names = {name.rpartition("blocks.0.")[2] for name in HookedRegressor(cfg).weights}
+    assert ({"attn.qkv_bias", "attn.out_bias"} <= names) == attention_bias
+    assert ({"mlp.b_in", "mlp.b_out"} <= names) == mlp_bias
+    assert ("attn.qkv_bias" in names, "mlp.b_out" in names) == (attention_bias, mlp_bias)
 
 
-def test_an_unknown_field_is_refused_by_name():
-    with pytest.raises(ValueError, match="n_head"):
-        RegressorConfig(**{**DECODER.model_dump(), "n_head": 3})
+def test_an_init_scale_multiplies_every_matrix_and_nothing_else():
+    """0.25 is half of the default 0.5, exactly in floating point."""
+    usual, half = (HookedRegressor(cfg).weights for cfg in (DECODER, DECODER.model_copy(update={"init_scale": 0.25})))
+    for name, weight in usual.items():
+        assert torch.equal(half[name], weight if weight.ndim < 2 else weight / 2), name
+
+
+@pytest.mark.parametrize("kinds", [("linear", "softmax"), ("softmax", "linear"), ("none", "softmax")], ids=str)
+def test_each_layer_has_its_own_kind_of_attention(kinds):
+    model = HookedRegressor(DECODER.model_copy(update={"attention": kinds}))
+    names = {None: "none", "LinearAttention": "linear", "SoftmaxAttention": "softmax"}
+    found = [None if block.attn is None else type(block.attn).__name__ for block in model.blocks]
+    assert tuple(names[each] for each in found) == kinds
+    assert model.QK.AB.shape[0] == model.OV.AB.shape[0] == 2 - kinds.count("none")
+
+
+def test_without_attention_no_point_learns_from_another():
+    """The negative control of everything in context: the prediction depends on its own x alone."""
+    model, prompts = HookedRegressor(DECODER.model_copy(update={"attention": "none"})), prompts_of()
+    assert not any("attn" in name for name in [*model.weights, *model.hook_dict])
+    xs = prompts.xs.clone()
+    xs[:, 0] += 3
+    before, after = model(prompts.xs, prompts.ys), model(xs, prompts.ys + 3)
+    torch.testing.assert_close(after[:, 1:], before[:, 1:])
+    assert not torch.allclose(after[:, 0], before[:, 0])
+
+
+def softmax_heads_by_loops(model, xs, ys):
+    """Softmax self-attention on joint tokens, context keys alone, one token and head at a time."""
+    out = []
+    for x, y in zip(xs, ys, strict=True):
+        tokens = [torch.cat([x[i], y[i : i + 1]]) for i in range(len(y) - 1)]
+        tokens.append(torch.cat([x[-1], torch.zeros(1, dtype=x.dtype)]))
+        for attention in model.attentions:
+            updates = []
+            for token in tokens:
+                update = torch.zeros_like(token)
+                for Q, K, OV in zip(attention.W_Q, attention.W_K, attention.OV.AB, strict=True):
+                    scores = torch.stack([(token @ Q) @ (key @ K) for key in tokens[:-1]]) / Q.shape[1] ** 0.5
+                    weights = scores.exp() / scores.exp().sum()
+                    update = update + sum(w * (key @ OV) for w, key in zip(weights, tokens[:-1], strict=True))
+                updates.append(update)
+            tokens = [token + update for token, update in zip(tokens, updates, strict=True)]
+        out.append(-tokens[-1][-1:])
+    return torch.stack(out)
+
+
+def test_softmax_heads_on_joint_tokens_are_their_loop():
+    cfg = LSA.model_copy(update={"attention": "softmax", "n_heads": 2, "d_head": 4})
+    model, prompts = HookedRegressor(cfg).double(), prompts_of().to(torch.float64)
+    expected = softmax_heads_by_loops(model, prompts.xs, prompts.ys)
+    torch.testing.assert_close(model(prompts.xs, prompts.ys), expected)
+    with_query = HookedRegressor(cfg.model_copy(update={"query_is_key": True})).double()
+    assert not torch.allclose(with_query(prompts.xs, prompts.ys), expected)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mesascope.models import MesascopeError, load
-from mesascope.models.formats.checkpoint import read_pickle_safely
+from mesascope.models.foreign_files import read_pickle_safely
 from tests.models.formats.garg import TransformerModel, write_config, write_state
 
 

@@ -16,7 +16,7 @@ from mesascope.models.training.gram import GramTrainer, GramTraining
 from mesascope.models.training.small_form import context_grams, predicted_weights
 
 TASK = LinearRegression(n_dims=3, n_points=7)
-QUICK = {"n_fit": 1024, "batch_size": 512, "polish_batch": 2048, "polish_curvature": 512}
+QUICK = {"n_fit": 1024, "batch_size": 512, "polish_pool": 2000, "n_average": 2}
 
 
 def lsa(n_layers, task=TASK, tied=False):
@@ -57,7 +57,7 @@ def test_the_loss_has_the_query_marginalised(inputs):
     ids=["gaussian", "uniform", "noisy"],
 )
 def test_one_layer_ends_at_the_closed_form_of_one_gradient_step(task):
-    trainer = trainer_of(1, seeds=(0, 1, 2), task=task, n_steps=6, n_fit=4096, polish_batch=16_384)
+    trainer = trainer_of(1, seeds=(0, 1, 2), task=task, n_steps=5, n_fit=4096, polish_pool=16_384)
     run(trainer)
     # 20,000 contexts give the loss to 1%, and nothing of this form is better than the closed form.
     ratio = trainer.losses(task.sample(20_000, seed=1)) / optimal_step(task).mse
@@ -68,7 +68,7 @@ def test_one_layer_ends_at_the_closed_form_of_one_gradient_step(task):
 def test_one_layer_on_anisotropic_inputs_ends_at_the_closed_form_preconditioner(basis):
     """Ahn et al. (2023), theorem 1: cosine .999 at least; the identity is far from it."""
     task = LinearRegression(n_dims=4, n_points=11, inputs=Gaussian(spectrum=Geometric(kappa=25), basis=basis))
-    trainer = trainer_of(1, task=task, n_steps=7, n_fit=8192, polish_batch=32_768)
+    trainer = trainer_of(1, task=task, n_steps=5, n_fit=16_384, polish_pool=65_536)
     run(trainer)
     W_PV, W_KQ = trainer.descents[0].maps[0]
     found, best = -W_PV[-1, -1] * W_KQ[:-1, :-1].T, optimal_preconditioner(task)
@@ -118,7 +118,7 @@ def test_a_step_that_lowers_no_loss_is_not_taken_and_raises_the_damping():
     run(trainer, 30)
     at = trainer.descents[0]
     before, damping = at.maps.clone(), at.damping
-    trainer._errors = lambda used, grams, w: torch.ones(len(w), dtype=torch.float64)
+    trainer._errors = lambda used, batch: torch.ones(len(batch), dtype=torch.float64)
     trainer.step(30)
     assert torch.equal(at.maps, before) and at.damping == pytest.approx(10 * damping)
 

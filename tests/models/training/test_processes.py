@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from mesascope.models import LinearRegression, MesascopeError, RegressorConfig, RunConfig, train
@@ -55,7 +56,7 @@ def test_what_cannot_be_shared_is_refused(tmp_path, training, complaint):
 
 @pytest.mark.parametrize("world", [1, 2, 3, 4])
 def test_shares_are_disjoint_and_together_the_batch(monkeypatch, world):
-    seen = []
+    seen: list[int] = []
     for rank in range(world):
         processes = Processes()
         processes.world, processes.rank = world, rank
@@ -68,8 +69,8 @@ def test_one_process_is_the_identity(unchecked_shapes):
     processes = Processes()
     assert processes.share(3, 7) == (21, 7)
     assert processes.is_main and processes.any(True) and not processes.any(False)
-    marker = object()
-    assert processes.parallel(marker) is marker and processes.mean(marker) is marker
+    module, value = torch.nn.Identity(), torch.ones(1)
+    assert processes.parallel(module) is module and processes.mean(value) is value
     processes.wait()
 
 

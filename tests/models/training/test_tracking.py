@@ -35,7 +35,7 @@ def test_trackers_are_closed_when_a_run_is_stopped(tmp_path):
 
 
 def test_tensorboard_holds_every_number_at_its_step(tmp_path):
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
 
     tracker = TensorBoard(tmp_path)
     for step in (1, 2, 4):
