@@ -272,11 +272,11 @@ def scored_points(scope: Scope) -> tuple[int, ...]:
 def _component(scope: Scope, name: str, task: Task, late: int, n_prompts: int) -> ComponentPerformance:
     prompts = task.sample(n_prompts, seed=scope.seed, stream="performance", device=scope.device, dtype=scope.dtype)
     model = _losses(scope, prompts)
-    null = _losses(scope, prompts, zero=True)
     references = task.references()
     reference = next((learner for learner in references if learner.batched), references[0])
-    points, ys = list(scored_points(scope)), prompts.ys.double()
-    exact = block_sums(task.loss(reference.predict(prompts)[:, points], ys[:, points]), N_BLOCKS)
+    points = list(scored_points(scope))
+    preds, ys = reference.predict(prompts)[:, points], prompts.ys[:, points].double()
+    exact, null = (block_sums(task.loss(guess, ys), N_BLOCKS) for guess in (preds, torch.zeros_like(preds)))
     twin = _losses(scope.untrained[0], prompts) if scope.untrained else None
     by_point = null.sum(0)
 
@@ -295,19 +295,20 @@ def _component(scope: Scope, name: str, task: Task, late: int, n_prompts: int) -
     )
 
 
-def _losses(scope: Scope, prompts: Prompts, zero: bool = False) -> Float[Tensor, "n_blocks n_scored"]:
-    """Block sums of the model's loss, or of that of predicting zero."""
+def _losses(scope: Scope, prompts: Prompts) -> Float[Tensor, "n_blocks n_scored"]:
+    """Block sums of the model's loss."""
     read, points = list(scope.model.read_points(prompts.n_points)), scored_points(scope)
     preds = scope.predict(prompts)[:, [read.index(point) for point in points]]
     ys = prompts.ys[:, list(points)].double()
-    return block_sums(scope.task.loss(torch.zeros_like(preds) if zero else preds, ys), N_BLOCKS)
+    return block_sums(scope.task.loss(preds, ys), N_BLOCKS)
 
 
 def _scan_scales(scope: Scope, task: Regression, late: int, n_prompts: int) -> ScaleScan:
     """Late losses with w scaled by each of `SCALES`, divided by the scale's square."""
     prompts = scope.prompts(n_prompts, "scale")
     scaled = [_losses(scope, Prompts(prompts.xs, c * prompts.ys))[:, late:].sum(1) / c**2 for c in SCALES]
-    losses, power = torch.stack(scaled, dim=1), _losses(scope, prompts, zero=True)[:, late:].sum(1)
+    losses, ys = torch.stack(scaled, dim=1), prompts.ys[:, list(scored_points(scope))[late:]].double()
+    power = block_sums(task.loss(torch.zeros_like(ys), ys), N_BLOCKS).sum(1)
     total = losses.sum(0) / power.sum()
     best = losses[:, int(total.argmin())]
     gain = jackknife_ratio(losses[:, SCALES.index(1.0)] - best, power)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from mesascope.models.errors import MesascopeError
 
@@ -22,7 +22,7 @@ class Tracker(Protocol):
 
 
 class TensorBoard:
-    """Event files in `folder`.
+    """Event files in `folder`, from the first record on: a run that is refused leaves none.
 
     Raises:
         MesascopeError: tensorboard is not installed.
@@ -33,21 +33,24 @@ class TensorBoard:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise MesascopeError("tensorboard is not installed; pip install 'mesascope[track]'") from error
-        self._writer = SummaryWriter(folder)
+        self._start = lambda: SummaryWriter(folder)
+        self._writer: Any = None
 
     def log(self, record: Record) -> None:
         """Write every number but the step."""
+        self._writer = self._writer or self._start()
         for name, value in record.items():
             if name != "step":
                 self._writer.add_scalar(name, value, int(record["step"]))
 
     def close(self) -> None:
         """Flush and close."""
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()
 
 
 class WeightsAndBiases:
-    """A run of a Weights & Biases project; what wandb itself is told by its environment variables holds.
+    """A run of a Weights & Biases project, from the first record on; wandb's environment variables hold.
 
     Raises:
         MesascopeError: wandb is not installed.
@@ -58,13 +61,15 @@ class WeightsAndBiases:
             import wandb
         except ImportError as error:
             raise MesascopeError("wandb is not installed; pip install 'mesascope[track]'") from error
-        folder.mkdir(parents=True, exist_ok=True)
-        self._run = wandb.init(project=project, name=folder.name, dir=folder, config=dict(config))
+        self._start = lambda: wandb.init(project=project, name=folder.name, dir=folder, config=dict(config))
+        self._run: Any = None
 
     def log(self, record: Record) -> None:
         """Hand the record on."""
+        self._run = self._run or self._start()
         self._run.log({name: value for name, value in record.items() if name != "step"}, step=int(record["step"]))
 
     def close(self) -> None:
         """Finish the run."""
-        self._run.finish()
+        if self._run is not None:
+            self._run.finish()

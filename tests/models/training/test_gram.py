@@ -41,6 +41,7 @@ def test_the_loss_has_the_query_marginalised(inputs):
     prompts = task.sample(300, seed=0, dtype=torch.float64)
     queries = inputs.sample(300, 200, 3, rng)
     w_hat = predicted_weights(trainer.descents[0].maps, context_grams(prompts))
+    assert prompts.w is not None
     errors = torch.einsum("bqd,bd->bq", queries, w_hat - prompts.w).square().mean(1)
     # Queries are the only noise: 60,000 of them, four standard errors of a χ² of one degree per context.
     tolerance = 4 * (2 / 200) ** 0.5 * errors.square().sum().sqrt() / 300

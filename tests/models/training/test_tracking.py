@@ -51,11 +51,18 @@ def test_tensorboard_holds_every_number_at_its_step(tmp_path):
 def test_weights_and_biases_logs_offline(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
+    (tmp_path / "run").mkdir()
     tracker = WeightsAndBiases("mesascope-tests", tmp_path / "run", {"seed": 0})
     tracker.log({"step": 1, "loss": 0.5})
     tracker.close()
     (written,) = (tmp_path / "run" / "wandb").glob("offline-run-*/run-*.wandb")
     assert written.stat().st_size > 0
+
+
+def test_a_run_that_logged_nothing_leaves_no_events(tmp_path):
+    for tracker in (TensorBoard(tmp_path / "events"), WeightsAndBiases("mesascope-tests", tmp_path / "run", {})):
+        tracker.close()
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
