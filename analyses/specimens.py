@@ -4,9 +4,11 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from mesascope.analyses.performance import measure_performance
-from mesascope.analyses.scope import attach
-from mesascope.models import HookedRegressor, RegressorConfig
+import torch
+
+from mesascope.analyses.performance import scored_points
+from mesascope.analyses.scope import Scope, attach
+from mesascope.models import HookedRegressor, Learner, RegressorConfig
 from mesascope.models.formats import zoo_names
 from mesascope.models.inputs import describe_inputs
 from mesascope.models.tasks import Regression, Task
@@ -25,7 +27,7 @@ class Specimen:
     points: int
     seed: int | None
     loss: float
-    """Relative to predicting zero, over the late points; the mean over the task's components."""
+    """Relative to predicting zero, over the late points that count; the mean over the task's components."""
     reference_loss: float
     reference: str
     about: str
@@ -33,11 +35,11 @@ class Specimen:
     def columns(self) -> dict[str, str]:
         """What fits into a terminal."""
         return {
-            "name": self.name,
-            "kind": f"{self.kind}, {self.layers} {'layer' if self.layers == 1 else 'layers'}",
-            "task": f"{self.task}, d={self.d}",
+            "zoo:": self.name.removeprefix("zoo:"),
+            "layers": f"{self.layers} {self.kind}",
+            "task": f"{self.task.split(',')[0].removesuffix(' regression')} d={self.d}",
             "loss": f"{self.loss:.2g}",
-            "reference": f"{self.reference_loss:.2g} {self.reference}",
+            "reference": f"{self.reference_loss:.2g} {self.reference.split(' k=')[0]}",
         }
 
     def to_json(self) -> dict[str, Any]:
@@ -45,7 +47,7 @@ class Specimen:
         return asdict(self)
 
 
-def survey_zoo(n_prompts: int = 400, on_specimen: Callable[[str], None] = lambda name: None) -> list[Specimen]:
+def survey_zoo(n_prompts: int = 1000, on_specimen: Callable[[str], None] = lambda name: None) -> list[Specimen]:
     """Load every bundled specimen and measure it."""
     found = []
     for name in zoo_names():
@@ -57,13 +59,10 @@ def survey_zoo(n_prompts: int = 400, on_specimen: Callable[[str], None] = lambda
 def _measure(source: str, n_prompts: int) -> Specimen:
     scope = attach(source)
     assert isinstance(scope.model, HookedRegressor) and scope.checkpoint is not None
-    performance = measure_performance(scope, n_prompts)
-    late = performance.points.index(performance.late)
-    parts = performance.components
-
-    def mean(curves: list[tuple[float, ...]]) -> float:
-        return sum(sum(curve[late:]) / len(curve[late:]) for curve in curves) / len(curves)
-
+    reference = scope.checkpoint.reference
+    assert reference is not None
+    losses = [_relative_losses(scope, task, reference, n_prompts) for task in scope.task.components().values()]
+    loss, reference_loss = torch.tensor(losses).mean(0).tolist()
     cfg = scope.model.cfg
     return Specimen(
         name=source,
@@ -74,11 +73,22 @@ def _measure(source: str, n_prompts: int) -> Specimen:
         d=scope.task.n_dims,
         points=scope.task.n_points,
         seed=scope.checkpoint.seed,
-        loss=mean([part.model for part in parts]),
-        reference_loss=mean([part.reference for part in parts]),
-        reference=parts[0].reference_name,
+        loss=loss,
+        reference_loss=reference_loss,
+        reference=reference.label,
         about=scope.checkpoint.about,
     )
+
+
+def _relative_losses(scope: Scope, task: Task, reference: Learner, n_prompts: int) -> tuple[float, float]:
+    """Of the model and of the reference, over the late points that count."""
+    prompts = task.sample(n_prompts, seed=scope.seed, stream="zoo", dtype=scope.dtype)
+    read, scored = list(scope.model.read_points(task.n_points)), scored_points(scope)
+    late = [point for point in scored if point >= task.late] or list(scored)
+    model = scope.predict(prompts)[:, [read.index(point) for point in late]]
+    exact, ys = reference.predict(prompts)[:, late], prompts.ys[:, late].double()
+    null = task.loss(torch.zeros_like(exact), ys).mean()
+    return ((task.loss(model, ys).mean() / null).item(), (task.loss(exact, ys).mean() / null).item())
 
 
 def _kind(cfg: RegressorConfig) -> str:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mesascope.models.errors import MesascopeError
+from mesascope.models.learners.base import Learner
 from mesascope.models.regressor import HookedRegressor
 from mesascope.models.tasks import Regression, Task
 
@@ -34,6 +35,8 @@ class Checkpoint:
     """What the folder says about itself."""
     command: str = ""
     """The command that trained it, if known."""
+    reference: Learner | None = None
+    """The learner that the folder names to hold the model against."""
 
 
 class Format(ABC):

@@ -61,6 +61,7 @@ class NativeFormat(Format):
             w_std_known=w_std is None,
             about=config.about,
             command=config.command,
+            reference=config.reference(),
         )
 
 

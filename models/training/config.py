@@ -7,9 +7,26 @@ from pydantic import Field, model_validator
 
 from mesascope.models.architecture import RegressorConfig
 from mesascope.models.config import Config
+from mesascope.models.learners import GradientDescent, GradientDescentPlusPlus, Learner
 from mesascope.models.tasks import AnyTask
 from mesascope.models.training.gram import GramTraining
 from mesascope.models.training.tokens import TokenTraining
+
+
+class Rival(Config):
+    """The learner to hold a model against where the task's reference says little: GD++ tuned for task and depth.
+
+    Without `gammas` it is gradient descent with a step size per step.
+    """
+
+    etas: tuple[float, ...] = Field(min_length=1)
+    gammas: tuple[float, ...] = ()
+
+    def learner(self) -> Learner:
+        """The learner."""
+        if len(self.etas) == 1:
+            return GradientDescent(1, self.etas[0])
+        return GradientDescentPlusPlus(self.etas, self.gammas + (0.0,) * (len(self.etas) - len(self.gammas)))
 
 
 class RunConfig(Config):
@@ -20,6 +37,8 @@ class RunConfig(Config):
     task: AnyTask
     training: Annotated[TokenTraining | GramTraining, Field(discriminator="trainer")] | None = None
     """How it is trained; None for a model that was not trained here."""
+    rival: Rival | None = None
+    """What the log and the zoo hold the model against, in place of the task's reference learner."""
     checkpoints_per_doubling: int = Field(1, ge=1)
     """How many checkpoints are kept each time that the number of steps doubles."""
     seed: int = 0
@@ -43,6 +62,12 @@ class RunConfig(Config):
                 "raise model.n_points"
             )
         return self
+
+    def reference(self) -> Learner | None:
+        """The rival, or the best of the task's reference learners that predicts all prompts at once."""
+        if self.rival is not None:
+            return self.rival.learner()
+        return next((learner for learner in self.task.references() if learner.batched), None)
 
     def keeps(self, step: int) -> bool:
         """Whether a checkpoint of this step is kept: 0, the logarithmic grid, and the last step."""

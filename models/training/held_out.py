@@ -2,6 +2,7 @@
 
 import torch
 
+from mesascope.models.learners.base import Learner
 from mesascope.models.regressor import HookedRegressor
 from mesascope.models.tasks import Task
 
@@ -9,9 +10,9 @@ N_PROMPTS = 256
 
 
 class HeldOut:
-    """A fixed sample of a task with the loss of its best reference learner that is quick to compute."""
+    """A fixed sample of a task with the loss of a reference learner on it."""
 
-    def __init__(self, task: Task, model: HookedRegressor, seed: int):
+    def __init__(self, task: Task, model: HookedRegressor, seed: int, reference: Learner | None):
         weight = next(model.parameters())
         self.task, self.model = task, model
         self.prompts = task.sample(N_PROMPTS, seed=seed, stream="held out", device=weight.device, dtype=weight.dtype)
@@ -19,8 +20,7 @@ class HeldOut:
         scored = set(task.scored(task.n_points))
         self._read = read
         self._counts = [place for place, point in enumerate(read) if point in scored]
-        self.reference = next((learner for learner in task.references() if learner.batched), None)
-        self._best = None if self.reference is None else self._mean(self.reference.predict(self.prompts)[:, read])
+        self._best = None if reference is None else self._mean(reference.predict(self.prompts)[:, read])
 
     def _mean(self, preds: torch.Tensor) -> float:
         ys = self.prompts.ys[:, self._read].to(preds)

@@ -108,7 +108,9 @@ class _Run:
         self.n_steps = config.training.n_steps
         self.step, self.seconds_before = 0, 0.0
         self.record: Record = {}
-        self.held_out = HeldOut(config.task, model, config.seed) if processes.is_main else None
+        self.held_out: HeldOut | None = None
+        if processes.is_main:
+            self.held_out = HeldOut(config.task, model, config.seed, config.reference())
 
     def open(self, resume: bool) -> None:
         """Start the folder, or find where to continue."""

@@ -155,11 +155,11 @@ def zoo(as_json: AsJson = False) -> None:
         print(json.dumps([specimen.to_json() for specimen in specimens], indent=1))
         return
     table = Table(
-        title="Bundled specimens; add @untrained for a twin with fresh weights",
+        title="Bundled specimens, zoo:NAME; zoo:NAME@untrained is a twin with fresh weights",
         caption="Losses are relative to that of predicting zero, over the late points. More with --json.",
     )
     for key in specimens[0].columns():
-        table.add_column(key, overflow="fold", no_wrap=key in ("name", "loss"))
+        table.add_column(key, no_wrap=key in ("zoo:", "loss"), min_width=9)
     for specimen in specimens:
         table.add_row(*specimen.columns().values())
     Console().print(table)

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from mesascope.analyses import attach, measure_performance
+from mesascope.analyses import attach
 from mesascope.analyses.specimens import Specimen, _kind, describe_task, survey_zoo
 from mesascope.models import LinearRegression, RegressorConfig, RepeatedSequence, Sine
 from mesascope.models.formats import zoo_names
@@ -46,11 +46,21 @@ def test_a_trained_specimen_beats_predicting_zero(surveyed, index):
 
 
 def test_the_loss_is_the_mean_over_components_and_late_points(surveyed):
-    found = surveyed[0][0]
-    performance = measure_performance(attach(found.name), n_prompts=100)
-    late = [t for t in performance.points if t >= performance.late]
-    curves = [part.model[-len(late) :] for part in performance.components]
-    assert found.loss == pytest.approx(sum(map(sum, curves)) / len(late) / len(curves))
+    found = next(specimen for specimen in surveyed[0] if specimen.name == "zoo:decoder-d5")
+    scope, parts = attach(found.name), []
+    for task in scope.task.components().values():
+        prompts = task.sample(100, seed=0, stream="zoo")
+        late = slice(task.n_dims + 3, None)
+        missed = (scope.predict(prompts) - prompts.ys).square()[:, late].mean()
+        parts.append(missed / prompts.ys[:, late].square().mean())
+    assert len(parts) == 2 and found.loss == pytest.approx(float(sum(parts)) / 2, rel=1e-5)
+
+
+def test_linear_self_attention_is_held_against_its_rival(surveyed):
+    rows = {specimen.name: specimen for specimen in surveyed[0]}
+    assert rows["zoo:lsa-2"].reference.startswith("GD++ k=2")
+    assert rows["zoo:lsa-2"].loss == pytest.approx(rows["zoo:lsa-2"].reference_loss, rel=0.05)
+    assert rows["zoo:decoder-isotropic"].reference == "least squares"
 
 
 @pytest.mark.parametrize(
@@ -80,13 +90,13 @@ def test_a_task_is_described_with_its_inputs(task, text):
     assert describe_task(task) == text
 
 
-@pytest.mark.parametrize("layers, text", [(1, "lstm, 1 layer"), (2, "lstm, 2 layers")])
+@pytest.mark.parametrize("layers, text", [(1, "1 lstm"), (2, "2 lstm")])
 def test_the_table_shows_what_fits_into_a_terminal(layers, text):
     found = Specimen("zoo:x", "lstm", layers, 12345, "sine", 1, 11, None, 0.12345, 0.0, "least squares", "")
     assert found.columns() == {
-        "name": "zoo:x",
-        "kind": text,
-        "task": "sine, d=1",
+        "zoo:": "x",
+        "layers": text,
+        "task": "sine d=1",
         "loss": "0.12",
         "reference": "0 least squares",
     }

@@ -16,7 +16,7 @@ def zero(model):
 
 
 def test_a_model_that_predicts_zero_has_the_loss_of_zero():
-    held_out = HeldOut(TASK, zero(HookedRegressor(DECODER)), seed=0)
+    held_out = HeldOut(TASK, zero(HookedRegressor(DECODER)), 0, LeastSquares())
     prompts = TASK.sample(256, seed=0, stream="held out")
     exact = (LeastSquares().predict(prompts) - prompts.ys).square().mean().item()
     null = prompts.ys.square().mean().item()
@@ -27,7 +27,7 @@ def test_a_model_that_predicts_zero_has_the_loss_of_zero():
 
 def test_a_model_that_reads_one_point_is_held_against_the_reference_there():
     model = zero(HookedRegressor(RegressorConfig.linear_self_attention(2, 6, 1)))
-    measured = HeldOut(TASK, model, seed=0).measure()
+    measured = HeldOut(TASK, model, 0, LeastSquares()).measure()
     prompts = TASK.sample(256, seed=0, stream="held out")
     # five noiseless points in two dimensions determine w
     assert measured["excess"] == pytest.approx(prompts.ys[:, -1].square().mean().item() / TASK.null_loss, rel=1e-5)
@@ -35,5 +35,9 @@ def test_a_model_that_reads_one_point_is_held_against_the_reference_there():
 
 def test_measuring_leaves_no_gradient_and_no_hooks_behind():
     model = HookedRegressor(DECODER)
-    HeldOut(TASK, model, seed=0).measure()
+    HeldOut(TASK, model, 0, LeastSquares()).measure()
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_without_a_reference_there_is_no_excess():
+    assert HeldOut(TASK, HookedRegressor(DECODER), 0, None).measure().keys() == {"held_out"}
