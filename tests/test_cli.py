@@ -202,8 +202,8 @@ def test_zoo_lists_every_specimen_in_a_narrow_terminal(run, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     code, out, err = run("zoo")
     assert code == 0 and err == ""
-    assert all(f" zoo:{name} " in out for name in zoo_names())
-    assert all(heading in out for heading in ("name", "kind", "task", "loss", "reference"))
+    assert all(f" {name} " in out for name in zoo_names())
+    assert all(heading in out for heading in ("zoo:", "layers", "task", "loss", "reference"))
     assert "squares" in out.split()  # words stay whole
 
 

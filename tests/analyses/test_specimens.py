@@ -59,7 +59,7 @@ def test_the_loss_is_the_mean_over_components_and_late_points(surveyed):
 def test_linear_self_attention_is_held_against_its_rival(surveyed):
     rows = {specimen.name: specimen for specimen in surveyed[0]}
     assert rows["zoo:lsa-2"].reference.startswith("GD++ k=2")
-    assert rows["zoo:lsa-2"].loss == pytest.approx(rows["zoo:lsa-2"].reference_loss, rel=0.05)
+    assert rows["zoo:lsa-2"].loss == pytest.approx(rows["zoo:lsa-2"].reference_loss, rel=0.2)
     assert rows["zoo:decoder-isotropic"].reference == "least squares"
 
 
