@@ -24,7 +24,7 @@ TARGETS: dict[str, Callable[[Prompts], Tensor]] = {
 
 def _true_weights(prompts: Prompts) -> Tensor:
     if prompts.w is None:
-        raise MesascopeError("target 'w' needs prompts that were made from a weight vector; use 'w_ols'")
+        raise MesascopeError("target 'w' needs prompts that were made from a weight vector; use 'y'")
     return prompts.w
 
 

@@ -101,6 +101,17 @@ class Identification(Result):
     """Prompts in one unit of similarity."""
     empty_prefix: bool
     seed: int
+    linear_task: bool = True
+    """Whether y is linear in x, as the learners take it to be."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """A task for which the learners are the wrong ones."""
+        if self.linear_task:
+            return ()
+        return (
+            "The task is not linear in x: learners on features of x, such as a deep model's, are not among the rivals.",
+        )
 
     @property
     def verdict(self) -> str:
@@ -306,7 +317,9 @@ def _identify(scope: Scope, n_prompts: int, n_tune: int, n_fit: int, empty_prefi
     for preds in tune.preds:
         similarities = tune.grid_similarities(preds)
         heat.append(tuple(value for learner, value in similarities.items() if learner.family == Newton.family))
-    return Identification(layers, tuple(heat), n_prompts, n_tune, unit, empty_prefix, scope.seed)
+    return Identification(
+        layers, tuple(heat), n_prompts, n_tune, unit, empty_prefix, scope.seed, scope.regression.linear
+    )
 
 
 def _match(index: int, tune: Trial, score: Trial, twins: list[Trial], rng: torch.Generator) -> LayerMatch:

@@ -165,8 +165,8 @@ class Performance(Result):
         found = [
             Claim(
                 id=f"performance.{part.name}",
-                text=f"On {part.name} prompts the loss exceeds that of {part.reference_name} by "
-                f"{part.excess.value:.2g} of that of predicting zero, {self._late_points}.",
+                text=f"On {part.name} prompts the loss is {abs(part.excess.value):.2g} of that of predicting zero "
+                f"{'above' if part.excess.value >= 0 else 'below'} that of {part.reference_name}, {self._late_points}.",
                 value=part.excess.value,
                 ci=part.excess.ci,
                 null=part.untrained_excess,

@@ -38,8 +38,8 @@ class Specimen:
             "zoo:": self.name.removeprefix("zoo:"),
             "layers": f"{self.layers} {self.kind}",
             "task": f"{self.task.split(',')[0].removesuffix(' regression')} d={self.d}",
-            "loss": f"{self.loss:.2g}",
-            "reference": f"{self.reference_loss:.2g} {self.reference.split(' k=')[0]}",
+            "loss": f"{self.loss:.3g}",
+            "reference": f"{self.reference_loss:.3g} {self.reference.split(' k=')[0]}",
         }
 
     def to_json(self) -> dict[str, Any]:

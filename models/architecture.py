@@ -84,6 +84,11 @@ class RegressorConfig(Config):
             )
         if "gradient_step" in self.attentions and self.n_points < 2:
             raise ValueError("attention 'gradient_step' divides by the points of context, and n_points=1 has none")
+        if not self.causal and len(self.tokens.read_points(2)) > 1:
+            raise ValueError(
+                f"causal=False with layout={self.layout!r} lets a prediction attend to the y it is to predict; use "
+                "causal=True, or a layout that reads the last point alone"
+            )
         if self.tied and (len(set(self.attentions)) > 1 or len(set(self.mlp_widths)) > 1):
             raise ValueError("tied layers share their weights: give one kind of attention and one d_mlp for all")
         return self

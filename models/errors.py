@@ -1,5 +1,6 @@
 """What a user can get wrong: one line that says what was got, what was expected and the remedy."""
 
+import reprlib
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -24,5 +25,7 @@ def first_complaint(error: ValidationError) -> str:
     first = error.errors()[0]
     # A union's branches are among the places, such as literal['softmax']: they are no fields.
     where = ".".join(str(part) for part in first["loc"] if "[" not in str(part)) or "the config"
-    got = "" if first["type"] == "missing" else f" (got {first['input']!r:.60})"
+    # Neither a whole config nor what a few aliases in YAML may grow to belongs into a line.
+    shown = first["type"] != "missing" and not isinstance(first["input"], dict | list)
+    got = f" (got {reprlib.repr(first['input'])})" if shown else ""
     return f"{where}: {first['msg']}{got}"

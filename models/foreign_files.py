@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 
 from mesascope.models.errors import MesascopeError
 
@@ -20,6 +21,16 @@ def read_text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise MesascopeError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+
+
+class PlainLoader(yaml.SafeLoader):
+    """YAML without aliases: a few aliases of aliases can stand for more than memory holds."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """A node, or an error at an alias."""
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases are not accepted")
+        return super().compose_node(parent, index)
 
 
 def read_pickle_safely(path: Path) -> Any:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mesascope.models.architecture import RegressorConfig
 from mesascope.models.errors import MesascopeError, first_complaint
-from mesascope.models.foreign_files import read_pickle_safely, read_text
+from mesascope.models.foreign_files import PlainLoader, read_pickle_safely, read_text
 from mesascope.models.formats.checkpoint import (
     Checkpoint,
     Format,
@@ -132,7 +132,7 @@ class GargFormat(Format):
 
 def _config(path: Path) -> dict[str, Any]:
     try:
-        config = yaml.safe_load(read_text(path))
+        config = yaml.load(read_text(path), PlainLoader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # the reader's, a date's, a bracket's ten thousandth
         if isinstance(error, MesascopeError):
             raise

@@ -133,6 +133,8 @@ class Regression(Task):
 
     scales_with_w: ClassVar[bool] = True
     """Whether y scales with w_std."""
+    linear: ClassVar[bool] = False
+    """Whether y is a linear function of x, up to noise."""
     inputs: Inputs = Gaussian()
     w_std: float = Field(1.0, gt=0)
     """Scale of the function."""

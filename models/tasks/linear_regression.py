@@ -1,6 +1,6 @@
 """In-context linear regression: one weight vector per prompt."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Generator
@@ -18,6 +18,7 @@ class LinearRegression(Regression):
     """
 
     name: Literal["linear_regression"] = "linear_regression"
+    linear: ClassVar[bool] = True
 
     def function(self, n_prompts: int, rng: Generator) -> Function:
         """The map x ↦ w·x."""

@@ -1,6 +1,6 @@
 """In-context sparse linear regression: few of the coordinates matter."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -23,6 +23,7 @@ class SparseLinearRegression(Regression):
     """
 
     name: Literal["sparse_linear_regression"] = "sparse_linear_regression"
+    linear: ClassVar[bool] = True
     sparsity: int = Field(3, ge=1)
 
     @model_validator(mode="after")

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import os
 import tempfile
 from collections.abc import Mapping
@@ -18,6 +19,11 @@ from mesascope.models.foreign_files import read_pickle_safely
 from mesascope.models.regressor import HookedRegressor
 from mesascope.models.training.config import RunConfig
 from mesascope.models.training.tracking import Record
+
+try:
+    import fcntl
+except ImportError:  # not on Windows, where nothing keeps a second process out
+    fcntl = None  # type: ignore[assignment]
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
@@ -49,6 +55,7 @@ class RunFolder:
 
     def __init__(self, path: Path | str):
         self.path = Path(path)
+        self._lock: int | None = None
 
     @classmethod
     def create(cls, path: Path | str, config: Config) -> "RunFolder":
@@ -92,6 +99,31 @@ class RunFolder:
                 "another --out"
             )
 
+    def lock(self) -> None:
+        """Keep other processes out until `unlock` or the end of this one, and clear up what a killed one left.
+
+        Raises:
+            MesascopeError: Another process trains here.
+        """
+        if fcntl is not None:
+            self._lock = os.open(self.path, os.O_RDONLY)
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                self.unlock()
+                raise MesascopeError(
+                    f"another process is training in {self.path}; wait for it, or choose another --out"
+                ) from error
+        names = (".config.json.*", ".trainer.pt.*", ".model.safetensors.*", ".log.jsonl.*", "checkpoints/.step_*")
+        for left in (left for name in names for left in self.path.glob(name)):
+            left.unlink(missing_ok=True)
+
+    def unlock(self) -> None:
+        """Let others in."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
     def checkpoint(self, step: int, model: HookedRegressor) -> None:
         """Keep the weights of a step."""
         write_atomically(self.path / "checkpoints" / f"step_{step}.safetensors", _weights(model))
@@ -106,20 +138,27 @@ class RunFolder:
         torch.save({"step": step, "state": dict(state)}, buffer)
         write_atomically(self.path / "trainer.pt", buffer.getvalue())
 
-    def read_trainer(self) -> tuple[int, dict[str, Any]] | None:
+    def read_trainer(self, n_steps: int | None = None) -> tuple[int, dict[str, Any]] | None:
         """The step and state to continue from; None if the run was stopped before its first checkpoint.
 
         Raises:
-            MesascopeError: trainer.pt is broken, or not one.
+            MesascopeError: trainer.pt is broken, of another run, or gone from a run that has weights.
         """
         path = self.path / "trainer.pt"
+        remedy = "copy the run's own back, or start anew in another --out"
         if not path.exists():
+            if (self.path / "model.safetensors").exists():
+                raise MesascopeError(f"{self.path} has weights but no trainer.pt, so it cannot be continued; {remedy}")
             return None
         try:
             content = read_pickle_safely(path)
-            return content["step"], content["state"]
-        except (MesascopeError, KeyError, TypeError) as error:
-            raise MesascopeError(f"{error}; remove {path} to start again from step 0") from error
+        except MesascopeError as error:
+            raise MesascopeError(f"{error}; {remedy}") from error
+        step = content.get("step") if isinstance(content, dict) else None
+        last = math.inf if n_steps is None else n_steps
+        if not isinstance(step, int) or not 0 <= step <= last or not isinstance(content.get("state"), dict):
+            raise MesascopeError(f"{path} is not of this run of {n_steps} steps (got step {step!r:.40}); {remedy}")
+        return step, content["state"]
 
     def log(self, record: Record) -> None:
         """Append a line to log.jsonl.
@@ -134,15 +173,18 @@ class RunFolder:
             raise _cannot_write(self._log, error) from error
 
     def records(self) -> list[dict[str, Any]]:
-        """The lines of log.jsonl; a last one that a kill cut short is left out."""
+        """The lines of log.jsonl, up to one that is no record, such as a last one that a kill cut short."""
         if not self._log.exists():
             return []
-        found = []
-        for line in self._log.read_text(encoding="utf-8").splitlines():
+        found: list[dict[str, Any]] = []
+        for line in self._log.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
-                found.append(json.loads(line))
+                record = json.loads(line)
             except json.JSONDecodeError:
                 break
+            if not isinstance(record, dict) or not isinstance(record.get("step"), int):
+                break
+            found.append(record)
         return found
 
     def forget_after(self, step: int) -> None:

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from mesascope.models.architecture import RegressorConfig
 from mesascope.models.config import Config
 from mesascope.models.learners import GradientDescent, GradientDescentPlusPlus, Learner
-from mesascope.models.tasks import AnyTask
+from mesascope.models.tasks import AnyTask, TokenSequence
 from mesascope.models.training.gram import GramTraining
 from mesascope.models.training.tokens import TokenTraining
 
@@ -55,6 +55,11 @@ class RunConfig(Config):
                     f"task.{name}={getattr(self.task, name)} but model.{name}={getattr(self.model, name)}; "
                     "make them equal"
                 )
+        if isinstance(self.task, TokenSequence) != (self.model.layout == "sequence"):
+            raise ValueError(
+                f"the task {self.task.name} with model.layout={self.model.layout!r}: sequences of tokens need "
+                "the layout 'sequence', in which y never enters, and no other task can be learned in it"
+            )
         n_points = self.task.n_points + getattr(self.training, "n_extra_points", 0)
         if self.model.positions == "learned" and n_points > self.model.n_points:
             raise ValueError(

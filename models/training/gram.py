@@ -254,6 +254,9 @@ class GramTrainer:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from what `state` returned."""
+        shapes = {tuple(at.maps.shape) for at in self.descents}
+        if {tuple(saved["maps"].shape) for saved in state["descents"]} != shapes:
+            raise ValueError("its weights are of another architecture")
         self.descents = []
         for saved in state["descents"]:
             moved = {**saved, "maps": saved["maps"].to(self.device)}

@@ -10,6 +10,19 @@ from mesascope.models.devices import usable_device
 from mesascope.models.errors import MesascopeError
 
 
+def world_and_rank() -> tuple[int, int]:
+    """Number of processes, and which this is; a rank without a world, as schedulers leave it, means nothing.
+
+    Raises:
+        MesascopeError: The environment holds no numbers.
+    """
+    try:
+        world, rank = (int(os.environ.get(name, default)) for name, default in (("WORLD_SIZE", "1"), ("RANK", "0")))
+    except ValueError as error:
+        raise MesascopeError(f"WORLD_SIZE and RANK are not torchrun's ({error}); unset them") from error
+    return world, rank if world > 1 else 0
+
+
 class Processes:
     """How a step is shared. In one process every method is the identity.
 
@@ -21,8 +34,7 @@ class Processes:
     """
 
     def __init__(self, device: str = "cpu"):
-        self.world = int(os.environ.get("WORLD_SIZE", "1"))
-        self.rank = int(os.environ.get("RANK", "0"))
+        self.world, self.rank = world_and_rank()
         kind = usable_device(device).type
         self.device = usable_device(f"cuda:{os.environ['LOCAL_RANK']}" if self._shared and kind == "cuda" else device)
         # Accelerate's state outlives a run, so it comes in only where the process is ours alone.
@@ -68,6 +80,11 @@ class Processes:
             return flag
         total = self._accelerator.reduce(torch.tensor(float(flag), device=self.device), reduction="sum")
         return bool(total > 0)
+
+    def agree(self, number: int) -> bool:
+        """Whether the number is the same in all processes."""
+        own = torch.tensor(float(number), device=self.device)
+        return not self.any(bool(self.mean(own.clone()) != own))
 
     def wait(self) -> None:
         """Wait for all processes."""

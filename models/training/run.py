@@ -85,6 +85,7 @@ def train(
                 run.advance(step, interrupts)
                 on_step(step, run.record)
     finally:
+        run.folder.unlock()
         for tracker in trackers:
             tracker.close()
     return model.eval()
@@ -117,21 +118,37 @@ class _Run:
         found = None
         if resume and self.folder.holds_a_run:
             self.folder.check_same(self.config)
-            found = self.folder.read_trainer()
+            found = self.folder.read_trainer(self.n_steps)
         elif self.processes.is_main:
             RunFolder.create(self.folder.path, self.config)
         self.processes.wait()
         if found is not None:
-            self.step, state = found
-            self.trainer.restore(state)
+            self._restore(*found)
+        if not self.processes.agree(self.step):
+            raise MesascopeError(
+                f"the processes do not see the same run in {self.folder.path} (this one is at step {self.step}); put "
+                "it on a disk that they share"
+            )
         self.trainer.sync()
         if self.processes.is_main:
+            self.folder.lock()
             self.folder.forget_after(self.step)
             self.record = (self.folder.records() or [{}])[-1]
             self.seconds_before = self.record.get("seconds", 0.0)
             if self.step == 0:
                 self._save(keep=True)
         self.started = self.saved = time.monotonic()
+
+    def _restore(self, step: int, state: dict[str, Any]) -> None:
+        try:
+            self.trainer.restore(state)
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise MesascopeError(
+                f"{self.folder.path / 'trainer.pt'} is not of this run ({reason:.120}); copy the run's own back, or "
+                "start anew in another --out"
+            ) from error
+        self.step = step
 
     def advance(self, step: int, interrupts: Interrupts) -> None:
         """Take a step; log, keep and save what is due.
@@ -159,7 +176,10 @@ class _Run:
             return
         self.trainer.sync()
         seconds = round(self.seconds_before + time.monotonic() - self.started, 2)
-        self.record = {"step": self.step, "loss": loss, **self.held_out.measure(), "seconds": seconds}
+        measured = self.held_out.measure()
+        if not all(map(math.isfinite, measured.values())):  # the loss is that of the weights before the step
+            self._diverged(measured["held_out"])
+        self.record = {"step": self.step, "loss": loss, **measured, "seconds": seconds}
         self.folder.log(self.record)
         for tracker in self.trackers:
             tracker.log(self.record)
@@ -170,13 +190,13 @@ class _Run:
         # The loss is that of the weights before the step: weights worth keeping must be finite themselves.
         if not all(weight.isfinite().all() for weight in self.model.parameters()):
             self._diverged(math.nan)
+        self.saved = time.monotonic()
         if not self.processes.is_main:
             return
         if keep:
             self.folder.checkpoint(self.step, self.model)
         self.folder.write_trainer(self.step, self.trainer.state())
-        self.folder.write_model(self.model)
-        self.saved = time.monotonic()
+        self.folder.write_model(self.model)  # last: a run with a model but without trainer.pt has lost it since
 
     def _diverged(self, loss: float) -> None:
         raise MesascopeError(

@@ -136,7 +136,10 @@ class TokenTrainer:
     @torch.no_grad()
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from what `state` returned."""
-        for name, parameter in self.model.named_parameters():
-            parameter.copy_(state["weights"][name])
+        weights, own = state["weights"], dict(self.model.named_parameters())
+        if {name: w.shape for name, w in weights.items()} != {name: p.shape for name, p in own.items()}:
+            raise ValueError("its weights are of another architecture")
+        for name, parameter in own.items():
+            parameter.copy_(weights[name])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)

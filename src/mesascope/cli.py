@@ -1,7 +1,6 @@
 """The command line. Nothing heavy is imported before a command runs, so that `--help` is instant."""
 
 import json
-import os
 import shlex
 import sys
 from collections.abc import Iterator
@@ -188,6 +187,7 @@ def train(
     from mesascope import __version__
     from mesascope.models import train as run
     from mesascope.models.training.presets import read_preset
+    from mesascope.models.training.processes import world_and_rank
     from mesascope.models.training.tracking import TensorBoard, Tracker, WeightsAndBiases
     from mesascope.progress import TrainingBar
 
@@ -196,14 +196,15 @@ def train(
         config = config.model_copy(update={"training": config.training.model_copy(update={"n_steps": steps})})
     seed = config.seed if seed is None else seed
     config = config.model_copy(update={"seed": seed, "version": __version__, "command": _command()})
-    is_main = os.environ.get("RANK", "0") == "0"  # under torchrun one process speaks for all
+    is_main = world_and_rank()[1] == 0  # under torchrun one process speaks for all
     trackers: list[Tracker] = []
     if tensorboard and is_main:
         trackers.append(TensorBoard(out / "tensorboard"))
     if wandb is not None and is_main:
         trackers.append(WeightsAndBiases(wandb, out, config.model_dump(mode="json")))
     n_steps = None if config.training is None else config.training.n_steps
-    with TrainingBar(preset, n_steps, quiet=not is_main) as bar:
+    reference = config.reference()
+    with TrainingBar(preset, n_steps, reference.label if reference else "", quiet=not is_main) as bar:
         try:
             run(config, out, resume=resume, device=device, on_step=bar.update, trackers=trackers)
         except KeyboardInterrupt:

@@ -97,7 +97,7 @@ def test_the_table_shows_what_fits_into_a_terminal(layers, text):
         "zoo:": "x",
         "layers": text,
         "task": "sine d=1",
-        "loss": "0.12",
+        "loss": "0.123",
         "reference": "0 least squares",
     }
     assert found.to_json()["seed"] is None and found.to_json()["weights"] == 12345

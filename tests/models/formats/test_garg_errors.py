@@ -229,3 +229,10 @@ def test_a_task_that_would_be_another_one_is_refused(folder, old, new, message):
     assert old in text
     config.write_text(text.replace(old, new))
     refused(folder, message)
+
+
+def test_aliases_that_stand_for_more_than_memory_holds_are_refused(folder):
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 9)]
+    (folder / "config.yaml").write_text("\n".join([*lines, "model: {n_dims: *a8}", "training: {}"]))
+    refused(folder, "is not YAML .*aliases are not accepted")

@@ -46,9 +46,9 @@ def test_a_prediction_does_not_see_what_comes_later():
 
 def test_little_smoothing_makes_it_certain_and_much_makes_it_uniform():
     prompts = of_tokens([[0, 1, 0, 1]], 3)
-    assert PrefixMatching(1e-9).predict(prompts)[0, 2, 1] == pytest.approx(0, abs=1e-8)
+    assert PrefixMatching(smoothing=1e-9).predict(prompts)[0, 2, 1] == pytest.approx(0, abs=1e-8)
     torch.testing.assert_close(
-        PrefixMatching(1e9).predict(prompts), torch.full((1, 3, 3), -math.log(3), dtype=torch.float64)
+        PrefixMatching(smoothing=1e9).predict(prompts), torch.full((1, 3, 3), -math.log(3), dtype=torch.float64)
     )
 
 
@@ -59,7 +59,21 @@ def test_points_that_are_not_tokens_are_refused():
         PrefixMatching().predict(Prompts(torch.ones(1, 2, 3), torch.zeros(1, 2)))
 
 
-def test_no_smoothing_is_refused():
-    with pytest.raises(ValueError, match="expected smoothing > 0"):
-        PrefixMatching(0.0)
-    assert PrefixMatching().label == "prefix matching +0.01"
+def test_a_longer_context_chooses_between_followers():
+    # 1 was followed by 2 after 0 and by 3 after 4; now it comes after 0
+    prompts = of_tokens([[0, 1, 2, 4, 1, 3, 0, 1, 2]], 5)
+    one, two = (PrefixMatching(n_context=n).predict(prompts)[0, 7].exp() for n in (1, 2))
+    assert one[2] == pytest.approx(one[3]) and two[2] > 0.9 and two[3] < 0.05
+    torch.testing.assert_close(two.sum(), torch.tensor(1.0).double())
+
+
+def test_without_a_longer_match_the_shorter_one_counts():
+    prompts = of_tokens([[0, 1, 2, 3, 1, 0]], 4)
+    torch.testing.assert_close(PrefixMatching(n_context=3).predict(prompts), PrefixMatching().predict(prompts))
+
+
+@pytest.mark.parametrize("fields", [{"smoothing": 0.0}, {"n_context": 0}], ids=repr)
+def test_no_smoothing_and_no_context_are_refused(fields):
+    with pytest.raises(ValueError, match="expected n_context >= 1 and smoothing > 0"):
+        PrefixMatching(**fields)
+    assert PrefixMatching().label == "prefix matching of 1 token"

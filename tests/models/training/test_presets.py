@@ -85,6 +85,8 @@ def test_what_is_not_yaml_is_refused_in_one_line(written, text):
             r"model: .*needs d_model=2 and positions 'none' or 'sinusoidal', got 8",
         ),
         ("regression, n_dims: 2", "regression, n_dims: 3", r"task.n_dims=3 but model.n_dims=2"),
+        ("d_head: 4", "causal: false, d_head: 4", r"causal=False with layout='interleaved' lets a prediction attend"),
+        ("d_head: 4", "layout: sequence, d_head: 4", r"linear_regression with model.layout='sequence'"),
         ("n_points: 5", "n_points: 8", r"8 points .* positions for 7"),
         ("n_steps: 3", "n_extra_points: 3", r"8 points .* positions for 7"),
     ],

@@ -74,6 +74,34 @@ def test_one_process_is_the_identity(unchecked_shapes):
     processes.wait()
 
 
+def test_a_rank_without_a_world_means_nothing(monkeypatch):
+    """Schedulers and leftover shells set it."""
+    monkeypatch.setenv("RANK", "1")
+    assert Processes().is_main
+    monkeypatch.setenv("WORLD_SIZE", "foo")
+    with pytest.raises(MesascopeError, match="WORLD_SIZE and RANK are not torchrun's"):
+        Processes()
+
+
+@pytest.mark.slow
+def test_processes_that_do_not_see_the_same_run_are_refused(tmp_path):
+    """As on nodes without a common disk: only the first finds something to resume."""
+    train(RunConfig(model=DECODER, task=TASK, training=ADAM), tmp_path / "0" / "run")
+    (tmp_path / "1").mkdir()
+    program = (
+        "import os, sys; os.chdir(os.path.join(sys.argv[1], os.environ['RANK']));"
+        "from mesascope.models import RunConfig, train;"
+        "train(RunConfig.model_validate_json(open('../config.json').read()), 'run', resume=True)"
+    )
+    (tmp_path / "config.json").write_text((tmp_path / "0" / "run" / "config.json").read_text())
+    (tmp_path / "program.py").write_text(program)
+    before = (tmp_path / "0" / "run" / "model.safetensors").read_bytes()
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", str(tmp_path / "program.py")]
+    done = subprocess.run([*command, str(tmp_path)], capture_output=True, text=True, timeout=300)
+    assert done.returncode != 0 and "do not see the same run" in done.stderr
+    assert (tmp_path / "0" / "run" / "model.safetensors").read_bytes() == before
+
+
 def test_a_device_that_is_not_there_is_refused():
     with pytest.raises(MesascopeError, match="cannot use device 'banana'"):
         Processes("banana")

@@ -164,7 +164,7 @@ def test_what_a_run_says_of_itself_may_differ(tmp_path):
 def test_a_broken_trainer_file_is_one_line_with_the_remedy(tmp_path, content):
     train(RUNS["gram"], tmp_path / "run")
     (tmp_path / "run" / "trainer.pt").write_bytes(content)
-    with pytest.raises(MesascopeError, match=r"trainer.pt (cannot be read|was refused).*; remove .* again") as error:
+    with pytest.raises(MesascopeError, match=r"trainer.pt (cannot|was refused).*; copy the run's own") as error:
         train(RUNS["gram"], tmp_path / "run", resume=True)
     assert "\n" not in str(error.value)
 
@@ -207,3 +207,63 @@ def test_a_full_disk_is_one_line_and_leaves_the_last_checkpoint(tmp_path):
     train(config, tmp_path / "run", resume=True)
     train(config, tmp_path / "whole")
     assert files(tmp_path / "run")[0] == files(tmp_path / "whole")[0]
+
+
+def test_a_run_without_its_trainer_file_is_not_started_over(tmp_path):
+    """Every copy made without the largest file is such a folder."""
+    train(RUNS["gram"], tmp_path / "run")
+    (tmp_path / "run" / "trainer.pt").unlink()
+    before = files(tmp_path / "run")
+    with pytest.raises(MesascopeError, match="has weights but no trainer.pt, so it cannot be continued; copy"):
+        train(RUNS["gram"], tmp_path / "run", resume=True)
+    assert files(tmp_path / "run") == before
+
+
+@pytest.mark.parametrize("other", ["gram", "muon wider", "muon deeper", "muon later", "scalars"])
+def test_a_trainer_file_of_another_run_is_one_line(tmp_path, other):
+    config = RUNS["muon"]
+    train(config, tmp_path / "run")
+    mine = tmp_path / "run" / "trainer.pt"
+    if other == "gram":
+        theirs = RUNS["gram"]
+    else:
+        wider = {"muon wider": {"d_model": 16, "d_head": 8}, "muon deeper": {"n_layers": 3}}.get(other, {})
+        theirs = config.model_copy(update={"model": config.model.model_copy(update=wider)})
+    train(theirs, tmp_path / "theirs")
+    content = torch.load(tmp_path / "theirs" / "trainer.pt", weights_only=True)
+    content["step"] = 99 if other == "muon later" else 3
+    if other == "scalars":  # `copy_` would broadcast them
+        content["state"]["weights"] = {name: torch.zeros(()) for name in content["state"]["weights"]}
+    torch.save(content, mine)
+    with pytest.raises(MesascopeError, match="trainer.pt is not of this run") as error:
+        train(config, tmp_path / "run", resume=True)
+    assert "\n" not in str(error.value)
+
+
+def test_two_processes_do_not_train_in_one_folder(tmp_path):
+    def second(step, record):
+        if step == 5:
+            with pytest.raises(MesascopeError, match="another process is training in .*; wait for it, or choose"):
+                train(RUNS["muon"], tmp_path / "run", resume=True)
+
+    train(RUNS["muon"], tmp_path / "run", on_step=second)
+    train(RUNS["muon"], tmp_path / "run", resume=True)  # the lock is gone with the run
+
+
+def test_what_a_kill_left_half_written_is_cleared_up(tmp_path):
+    train(RUNS["gram"], tmp_path / "run")
+    left = [tmp_path / "run" / ".trainer.pt.abc", tmp_path / "run" / "checkpoints" / ".step_4.safetensors.x"]
+    for path in left:
+        path.write_text("half")
+    train(RUNS["gram"], tmp_path / "run", resume=True)
+    assert not any(path.exists() for path in left)
+
+
+@pytest.mark.parametrize("line", [b"[1]\n", b"\xff\xfe\n", b'{"loss": 1}\n'], ids=repr)
+def test_a_log_that_is_no_log_ends_where_it_stops_being_one(tmp_path, line):
+    train(RUNS["gram"], tmp_path / "run")
+    log = tmp_path / "run" / "log.jsonl"
+    whole = log.read_bytes()
+    log.write_bytes(whole + line)
+    train(RUNS["gram"], tmp_path / "run", resume=True)
+    assert log.read_bytes() == whole
