@@ -23,7 +23,7 @@ TASK = LinearRegression(n_dims=10, n_points=11, inputs=Uniform(half_width=0.5))
 CONFIG = RegressorConfig.linear_self_attention(10, 11, 1)
 DEEP_TASK = LinearRegression(n_dims=10, n_points=21, inputs=Uniform())
 SEEDS = range(10)
-ONE_LAYER = GramTraining(n_steps=2, n_starts=1, n_average=0)
+ONE_LAYER = GramTraining(n_steps=1, n_starts=1, n_rounds=25)  # alternating least squares alone
 TWO_LAYERS = GramTraining(n_steps=10, n_starts=2, n_average=1)
 PUBLISHED_STEPS, TIMED_STEPS = 5000, 100
 

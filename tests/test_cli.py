@@ -425,11 +425,25 @@ def test_a_full_disk_is_one_line_and_leaves_what_was_saved(run, preset, tmp_path
     assert run("train", preset, "--out", tmp_path / "run", "--resume")[0] == 0
 
 
-def test_a_process_that_is_not_the_first_says_nothing_and_writes_nothing(run, preset, tmp_path, monkeypatch):
+def test_a_process_that_is_not_the_first_says_nothing(run, preset, tmp_path, monkeypatch):
+    from mesascope import models
+
     monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    seen = []
+    monkeypatch.setattr(models, "train", lambda config, out, **options: seen.append(options["trackers"]))
     found = run("train", preset, "--out", tmp_path / "run", "--tensorboard", "--wandb", "project")
-    assert found == (0, "", "")
+    assert found == (0, "", "") and seen == [[]]
     assert not (tmp_path / "run").exists()
+
+
+def test_wandb_that_cannot_start_is_one_line(run, preset, tmp_path, monkeypatch):
+    def refuse(**options):
+        raise ValueError("No API key\nconfigured.")
+
+    monkeypatch.setitem(sys.modules, "wandb", types.SimpleNamespace(Error=ValueError, init=refuse))
+    code, out, err = run("train", preset, "--out", tmp_path / "run", "--wandb", "project")
+    assert code == 1 and out == "" and is_one_line_error(err, "Weights & Biases cannot start (No API key configured.)")
 
 
 def test_tensorboard_has_the_records_of_the_log(run, preset, tmp_path):
@@ -461,6 +475,7 @@ def test_wandb_gets_the_config_and_the_records(run, preset, tmp_path, monkeypatc
     class Wandb(types.ModuleType):
         def __init__(self) -> None:
             super().__init__("wandb")
+            self.Error = RuntimeError
             self.started: dict[str, Any] = {}
             self.logged: list[int] = []
             self.finished = False

@@ -40,30 +40,30 @@ def attach(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Stream]:
 
 def test_a_terminal_shows_step_loss_excess_and_time_left(attach):
     terminal = attach()
-    with TrainingBar("lsa-2", 10) as bar:
+    with TrainingBar("lsa-2", 10, "least squares") as bar:
         bar.update(4, {"step": 4, "loss": 0.12345, "excess": 0.0678, "held_out": 0.5})
     last = terminal.shown.splitlines()[-1]
     assert "lsa-2" in last and "4/10" in last
-    assert "loss 0.123" in last and "excess 0.0678" in last
+    assert "loss 0.123" in last and "0.0678 above least squares" in last
     assert re.search(r"left\s+(\d+:\d\d:\d\d|-:--:--)", last)
     assert "0.5" not in last
 
 
 def test_before_the_first_record_there_are_dashes(attach):
     terminal = attach()
-    with TrainingBar("lsa-2", 10) as bar:
+    with TrainingBar("lsa-2", 10, "least squares") as bar:
         bar.update(1, {})
     last = terminal.shown.splitlines()[-1]
-    assert "1/10" in last and "loss –  excess –" in last
+    assert "1/10" in last and "loss –  – above least squares" in last
 
 
 def test_a_record_without_an_excess_keeps_the_others(attach):
     terminal = attach()
-    with TrainingBar("lsa-2", 10) as bar:
+    with TrainingBar("lsa-2", 10, "least squares") as bar:
         bar.update(1, {"step": 1, "loss": 2.0})
         bar.update(2, {"step": 1, "loss": 2.0})
     last = terminal.shown.splitlines()[-1]
-    assert "2/10" in last and "loss 2  excess –" in last
+    assert "2/10" in last and "loss 2  – above least squares" in last
 
 
 def test_a_name_that_looks_like_markup_is_shown_as_it_is(attach):
@@ -98,8 +98,15 @@ def test_the_bar_leaves_the_terminal_as_it_was_when_training_fails(attach):
 
 def test_stopping_early_lets_a_line_follow(attach):
     terminal = attach()
-    with TrainingBar("lsa-2", 10) as bar:
+    with TrainingBar("lsa-2", 10, "least squares") as bar:
         bar.update(3, {"loss": 1.0})
         bar.stop()
         sys.stderr.write("stopped\n")
     assert terminal.shown.rstrip().splitlines()[-1] == "stopped"
+
+
+def test_without_a_reference_there_is_no_excess(attach):
+    terminal = attach()
+    with TrainingBar("lsa-2", 10) as bar:
+        bar.update(1, {"step": 1, "loss": 2.0})
+    assert "above" not in terminal.shown and "loss 2" in terminal.shown

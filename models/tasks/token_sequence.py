@@ -55,4 +55,4 @@ class TokenSequence(Task):
 
     def references(self) -> tuple[Learner, ...]:
         """What an induction head computes."""
-        return (PrefixMatching(n_context=4), PrefixMatching())
+        return (PrefixMatching(n_context=4, smoothing=1e-4), PrefixMatching())

@@ -62,11 +62,22 @@ class WeightsAndBiases:
         except ImportError as error:
             raise MesascopeError("wandb is not installed; pip install 'mesascope[track]'") from error
         self._start = lambda: wandb.init(project=project, name=folder.name, dir=folder, config=dict(config))
+        self._error = wandb.Error
         self._run: Any = None
 
     def log(self, record: Record) -> None:
-        """Hand the record on."""
-        self._run = self._run or self._start()
+        """Hand the record on.
+
+        Raises:
+            MesascopeError: wandb cannot start, such as without a key.
+        """
+        try:
+            self._run = self._run or self._start()
+        except self._error as error:
+            reason = " ".join(str(error).split())
+            raise MesascopeError(
+                f"Weights & Biases cannot start ({reason:.160}); log in, set WANDB_MODE=offline or leave --wandb out"
+            ) from error
         self._run.log({name: value for name, value in record.items() if name != "step"}, step=int(record["step"]))
 
     def close(self) -> None:

@@ -35,6 +35,16 @@ def test_a_sequence_has_its_period_and_tokens_are_uniform(period, n_points):
     assert list(task.scored(n_points)) == list(range(period, n_points)) and task.late == period
 
 
+def test_each_prompt_may_have_a_period_of_its_own():
+    task = RepeatedSequence(n_dims=50, min_period=3, period=6, n_points=20)
+    tokens = tokens_of(task.sample(1200, seed=0))
+    repeats = torch.stack([(tokens[:, p:] == tokens[:, :-p]).all(1) for p in range(3, 7)], dim=1)  # or a multiple
+    assert repeats.any(1).all()
+    counts = torch.bincount(repeats.int().argmax(1), minlength=4) / 1200
+    assert (counts - 1 / 4).abs().max() < 5 * (3 / 16 / 1200) ** 0.5
+    assert list(task.scored(20)) == list(range(6, 20))
+
+
 def test_in_a_sequence_of_distinct_tokens_prefix_matching_is_right_from_the_first_repetition_on():
     task = RepeatedSequence(n_dims=1000, period=4, n_points=12)
     prompts = task.sample(50, seed=0, dtype=torch.float64)
@@ -95,6 +105,7 @@ def test_the_loss_is_cross_entropy_and_logits_have_no_level():
     [
         ({"period": 16}, "period=16 but n_points=16: nothing repeats; expected period < n_points"),
         ({"period": 0}, "period"),
+        ({"period": 3, "min_period": 4}, "min_period=4 but period=3; expected min_period <= period"),
     ],
 )
 def test_a_sequence_that_does_not_repeat_is_refused(fields, message):
