@@ -102,6 +102,7 @@ def test_the_step_is_that_of_the_configs_y_slot_and_context():
         attention="gradient_step",
         positions="sinusoidal",
         d_position=2,
+        layout="joint",
         causal=False,
         query_is_key=False,
     )
