@@ -11,7 +11,7 @@ from torch import Tensor
 from mesascope.analyses.claim import Claim, Figure, Result
 from mesascope.analyses.plots import NEUTRAL, lines
 from mesascope.analyses.scope import Scope
-from mesascope.models import MesascopeError, Prompts
+from mesascope.models import Prompts
 from mesascope.models.tasks import Regression, Task
 from mesascope.probes import Estimate, block_sums, jackknife_ratio
 
@@ -244,7 +244,7 @@ def measure_performance(scope: Scope, n_prompts: int = 2_000, seed: int | None =
 
 
 def _measure(scope: Scope, n_prompts: int) -> Performance:
-    points = scored_points(scope)
+    points = scope.counted_points
     late = next((t for t in points if t >= scope.task.late), points[0])
     components = tuple(
         _component(scope, name, task, points.index(late), n_prompts) for name, task in scope.task.components().items()
@@ -255,26 +255,10 @@ def _measure(scope: Scope, n_prompts: int) -> Performance:
     return Performance(components, points, late, scan, n_prompts)
 
 
-def scored_points(scope: Scope) -> tuple[int, ...]:
-    """The points that the model reads and the task scores.
-
-    Raises:
-        MesascopeError: There are none.
-    """
-    n_points = scope.task.n_points
-    scored = scope.task.scored(n_points)
-    points = tuple(point for point in scope.model.read_points(n_points) if point in scored)
-    if not points:
-        raise MesascopeError(f"{scope.source} reads no point that the task scores; attach with another task")
-    return points
-
-
 def _component(scope: Scope, name: str, task: Task, late: int, n_prompts: int) -> ComponentPerformance:
     prompts = task.sample(n_prompts, seed=scope.seed, stream="performance", device=scope.device, dtype=scope.dtype)
     model = _losses(scope, prompts)
-    references = task.references()
-    reference = next((learner for learner in references if learner.batched), references[0])
-    points = list(scored_points(scope))
+    reference, points = task.reference(), list(scope.counted_points)
     preds, ys = reference.predict(prompts)[:, points], prompts.ys[:, points].double()
     exact, null = (block_sums(task.loss(guess, ys), N_BLOCKS) for guess in (preds, torch.zeros_like(preds)))
     twin = _losses(scope.untrained[0], prompts) if scope.untrained else None
@@ -297,17 +281,15 @@ def _component(scope: Scope, name: str, task: Task, late: int, n_prompts: int) -
 
 def _losses(scope: Scope, prompts: Prompts) -> Float[Tensor, "n_blocks n_scored"]:
     """Block sums of the model's loss."""
-    read, points = list(scope.model.read_points(prompts.n_points)), scored_points(scope)
-    preds = scope.predict(prompts)[:, [read.index(point) for point in points]]
-    ys = prompts.ys[:, list(points)].double()
-    return block_sums(scope.task.loss(preds, ys), N_BLOCKS)
+    read = scope.model.read_points(prompts.n_points)
+    return block_sums(scope.task.counted_losses(scope.predict(prompts), prompts.ys.double(), read), N_BLOCKS)
 
 
 def _scan_scales(scope: Scope, task: Regression, late: int, n_prompts: int) -> ScaleScan:
     """Late losses with w scaled by each of `SCALES`, divided by the scale's square."""
     prompts = scope.prompts(n_prompts, "scale")
     scaled = [_losses(scope, Prompts(prompts.xs, c * prompts.ys))[:, late:].sum(1) / c**2 for c in SCALES]
-    losses, ys = torch.stack(scaled, dim=1), prompts.ys[:, list(scored_points(scope))[late:]].double()
+    losses, ys = torch.stack(scaled, dim=1), prompts.ys[:, list(scope.counted_points[late:])].double()
     power = block_sums(task.loss(torch.zeros_like(ys), ys), N_BLOCKS).sum(1)
     total = losses.sum(0) / power.sum()
     best = losses[:, int(total.argmin())]

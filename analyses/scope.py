@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mesascope.models import Checkpoint, HookedRegressor, LinearRegression, MesascopeError, Prompts, load
 from mesascope.models.devices import usable_device
-from mesascope.models.formats import check_scale
+from mesascope.models.formats import check_scale, with_scale
 from mesascope.models.tasks import Regression, Task
 
 T = TypeVar("T")
@@ -119,6 +119,19 @@ class Scope:
         if isinstance(self.task, Regression):
             return self.task
         raise MesascopeError(f"{self.task.name} is no regression task; readouts and learners need real-valued y")
+
+    @property
+    def counted_points(self) -> tuple[int, ...]:
+        """The points that the model reads and the task scores.
+
+        Raises:
+            MesascopeError: There are none.
+        """
+        n_points = self.task.n_points
+        points = tuple(self.task.counted(self.model.read_points(n_points), n_points))
+        if not points:
+            raise MesascopeError(f"{self.source} reads no point that the task scores; attach with another task")
+        return points
 
     @property
     def device(self) -> torch.device:
@@ -230,8 +243,5 @@ def attach(
         if device is not None:
             model.to(usable_device(device))
     assert task is not None  # a folder, a model and a predictor each brought one
-    if w_std is not None:
-        if not isinstance(task, Regression):
-            raise MesascopeError(f"w_std={w_std} means nothing to the task {task.name}; leave it out")
-        task = task.model_copy(update={"w_std": w_std})
+    task = with_scale(task, w_std)
     return Scope(model, task, source, seed, checkpoint)

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 
-from mesascope.analyses.performance import scored_points
 from mesascope.analyses.scope import Scope, attach
 from mesascope.models import HookedRegressor, Learner, RegressorConfig
 from mesascope.models.formats import zoo_names
@@ -30,6 +29,8 @@ class Specimen:
     """Relative to predicting zero, over the late points that count; the mean over the task's components."""
     reference_loss: float
     reference: str
+    family: str
+    """Of the reference."""
     about: str
 
     def columns(self) -> dict[str, str]:
@@ -39,7 +40,7 @@ class Specimen:
             "layers": f"{self.layers} {self.kind}",
             "task": f"{self.task.split(',')[0].removesuffix(' regression')} d={self.d}",
             "loss": f"{self.loss:.3g}",
-            "reference": f"{self.reference_loss:.3g} {self.reference.split(' k=')[0]}",
+            "reference": f"{self.reference_loss:.3g} {self.family}",
         }
 
     def to_json(self) -> dict[str, Any]:
@@ -76,6 +77,7 @@ def _measure(source: str, n_prompts: int) -> Specimen:
         loss=loss,
         reference_loss=reference_loss,
         reference=reference.label,
+        family=reference.family,
         about=scope.checkpoint.about,
     )
 
@@ -83,12 +85,15 @@ def _measure(source: str, n_prompts: int) -> Specimen:
 def _relative_losses(scope: Scope, task: Task, reference: Learner, n_prompts: int) -> tuple[float, float]:
     """Of the model and of the reference, over the late points that count."""
     prompts = task.sample(n_prompts, seed=scope.seed, stream="zoo", dtype=scope.dtype)
-    read, scored = list(scope.model.read_points(task.n_points)), scored_points(scope)
-    late = [point for point in scored if point >= task.late] or list(scored)
-    model = scope.predict(prompts)[:, [read.index(point) for point in late]]
-    exact, ys = reference.predict(prompts)[:, late], prompts.ys[:, late].double()
-    null = task.loss(torch.zeros_like(exact), ys).mean()
-    return ((task.loss(model, ys).mean() / null).item(), (task.loss(exact, ys).mean() / null).item())
+    points = scope.counted_points
+    late = next((place for place, point in enumerate(points) if point >= task.late), 0)
+    read, ys = scope.model.read_points(task.n_points), prompts.ys.double()
+    exact = reference.predict(prompts)[:, list(read)]
+    model, best, null = (
+        task.counted_losses(preds, ys, read)[:, late:].mean().item()
+        for preds in (scope.predict(prompts), exact, torch.zeros_like(exact))
+    )
+    return model / null, best / null
 
 
 def _kind(cfg: RegressorConfig) -> str:

@@ -58,9 +58,7 @@ def paired(
 
 def elapsed(work: Callable[[], object]) -> float:
     """Wall seconds of one call."""
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
+    return timed(work)[0]
 
 
 def timed(work: Callable[[], Result]) -> tuple[float, Result]:

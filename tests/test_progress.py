@@ -68,14 +68,14 @@ def test_a_record_without_an_excess_keeps_the_others(attach):
 
 def test_a_name_that_looks_like_markup_is_shown_as_it_is(attach):
     terminal = attach()
-    with TrainingBar("[bold]mine[/bold].yaml", 10):
+    with TrainingBar("[bold]mine[/bold].yaml", 10, "least squares"):
         pass
     assert "[bold]mine[/bold].yaml" in terminal.shown
 
 
 def test_a_run_without_steps_has_a_bar_too(attach):
     terminal = attach()
-    with TrainingBar("mine", None) as bar:
+    with TrainingBar("mine", None, "least squares") as bar:
         bar.update(3, {"loss": 1.0})
     assert "loss 1" in terminal.shown
 
@@ -83,14 +83,14 @@ def test_a_run_without_steps_has_a_bar_too(attach):
 @pytest.mark.parametrize("is_terminal, quiet", [(False, False), (False, True), (True, True)])
 def test_nothing_is_shown_where_there_is_no_terminal_or_another_process_speaks(attach, is_terminal, quiet):
     stream = attach(is_terminal)
-    with TrainingBar("lsa-2", 10, quiet=quiet) as bar:
+    with TrainingBar("lsa-2", 10, "least squares", quiet=quiet) as bar:
         bar.update(4, {"loss": 1.0})
     assert stream.getvalue() == ""
 
 
 def test_the_bar_leaves_the_terminal_as_it_was_when_training_fails(attach):
     terminal = attach()
-    with pytest.raises(KeyboardInterrupt), TrainingBar("lsa-2", 10):
+    with pytest.raises(KeyboardInterrupt), TrainingBar("lsa-2", 10, "least squares"):
         raise KeyboardInterrupt
     # The cursor is hidden while the bar is live.
     assert terminal.getvalue().count("\x1b[?25l") == terminal.getvalue().count("\x1b[?25h") == 1
@@ -103,10 +103,3 @@ def test_stopping_early_lets_a_line_follow(attach):
         bar.stop()
         sys.stderr.write("stopped\n")
     assert terminal.shown.rstrip().splitlines()[-1] == "stopped"
-
-
-def test_without_a_reference_there_is_no_excess(attach):
-    terminal = attach()
-    with TrainingBar("lsa-2", 10) as bar:
-        bar.update(1, {"step": 1, "loss": 2.0})
-    assert "above" not in terminal.shown and "loss 2" in terminal.shown

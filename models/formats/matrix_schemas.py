@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
+from transformer_lens import FactoredMatrix
 
 from mesascope.models.config import Config
 from mesascope.models.errors import MesascopeError, nearest
@@ -176,14 +177,8 @@ def _padded(W_Q: Tensor, W_K: Tensor, W_V: Tensor, W_O: Tensor, tied: bool) -> M
 
 def _factored(KQ: Tensor, PV: Tensor, tied: bool) -> Maps:
     """Split products on columns into maps on rows: W_Q W_Kᵀ = KQᵀ and W_V W_O = PVᵀ, each pair balanced."""
-    (W_Q, W_Kt), (W_V, W_O) = (_halves(product.mT) for product in (KQ, PV))
-    return Maps(W_Q, W_Kt.mT, W_V, W_O, tied)
-
-
-def _halves(product: Tensor) -> tuple[Tensor, Tensor]:
-    U, S, Vh = torch.linalg.svd(product)
-    root = S.sqrt()
-    return U * root[..., None, :], root[..., None] * Vh
+    QK, OV = (FactoredMatrix(product.mT, torch.eye(product.shape[-1]).to(product)).make_even() for product in (KQ, PV))
+    return Maps(QK.A, QK.B.mT, OV.A, OV.B, tied)
 
 
 SCHEMAS: dict[tuple[str, ...], Callable[[Arrays, Settings], Maps]] = {

@@ -40,8 +40,8 @@ class PrefixMatching(Learner):
 
     @property
     def label(self) -> str:
-        """The context."""
-        return f"prefix matching of {self.n_context} token{'s' if self.n_context > 1 else ''}"
+        """Context and smoothing."""
+        return f"prefix matching of {self.n_context} token{'s' if self.n_context > 1 else ''} +{self.smoothing:.3g}"
 
     def predict(self, prompts: Prompts) -> Float[Tensor, "batch n_points n_tokens"]:
         """Log-probabilities of the next token at every point, float64; unlike other learners' one number a point.

@@ -77,6 +77,11 @@ class Task(Config, ABC):
     def references(self) -> tuple[Learner, ...]:
         """The learners to hold a model against, the best first."""
 
+    def reference(self) -> Learner:
+        """The best of them that predicts all prompts at once, so that it can be asked often."""
+        references = self.references()
+        return next((learner for learner in references if learner.batched), references[0])
+
     @property
     def d_out(self) -> int:
         """How many numbers a prediction has."""
@@ -94,6 +99,24 @@ class Task(Config, ABC):
     def scored(self, n_points: int) -> range:
         """The points whose loss counts, of those a model reads; all unless the task says otherwise."""
         return range(n_points)
+
+    def counted(self, read: range, n_points: int) -> list[int]:
+        """The points that count, of those at which a model predicts."""
+        scored = self.scored(n_points)
+        return [point for point in read if point in scored]
+
+    def counted_losses(
+        self, preds: Float[Tensor, "batch n_read *d_out"], ys: Float[Tensor, "batch n_points"], read: range
+    ) -> Float[Tensor, "batch n_counted"]:
+        """The loss at the points that count.
+
+        Args:
+            preds: Predictions at the points `read`.
+            ys: At every point.
+            read: The points at which the model predicts.
+        """
+        losses, counted = self.loss(preds, ys[:, read.start : read.stop]), self.counted(read, ys.shape[1])
+        return losses if len(counted) == len(read) else losses[:, [point - read.start for point in counted]]
 
     @property
     def late(self) -> int:

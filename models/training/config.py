@@ -68,11 +68,9 @@ class RunConfig(Config):
             )
         return self
 
-    def reference(self) -> Learner | None:
-        """The rival, or the best of the task's reference learners that predicts all prompts at once."""
-        if self.rival is not None:
-            return self.rival.learner()
-        return next((learner for learner in self.task.references() if learner.batched), None)
+    def reference(self) -> Learner:
+        """The rival, or the task's reference learner."""
+        return self.task.reference() if self.rival is None else self.rival.learner()
 
     def keeps(self, step: int) -> bool:
         """Whether a checkpoint of this step is kept: 0, the logarithmic grid, and the last step."""

@@ -12,19 +12,15 @@ N_PROMPTS = 256
 class HeldOut:
     """A fixed sample of a task with the loss of a reference learner on it."""
 
-    def __init__(self, task: Task, model: HookedRegressor, seed: int, reference: Learner | None):
+    def __init__(self, task: Task, model: HookedRegressor, seed: int, reference: Learner):
         weight = next(model.parameters())
         self.task, self.model = task, model
         self.prompts = task.sample(N_PROMPTS, seed=seed, stream="held out", device=weight.device, dtype=weight.dtype)
-        read = list(model.read_points(task.n_points))
-        scored = set(task.scored(task.n_points))
-        self._read = read
-        self._counts = [place for place, point in enumerate(read) if point in scored]
-        self._best = None if reference is None else self._mean(reference.predict(self.prompts)[:, read])
+        self._read = model.read_points(task.n_points)
+        self._best = self._mean(reference.predict(self.prompts)[:, list(self._read)])
 
     def _mean(self, preds: torch.Tensor) -> float:
-        ys = self.prompts.ys[:, self._read].to(preds)
-        return self.task.loss(preds, ys)[:, self._counts].mean().item()
+        return self.task.counted_losses(preds, self.prompts.ys.to(preds), self._read).mean().item()
 
     @torch.no_grad()
     def measure(self) -> dict[str, float]:
@@ -33,5 +29,4 @@ class HeldOut:
         The excess is in units of the loss of predicting zero.
         """
         loss = self._mean(self.model(self.prompts.xs, self.prompts.ys))
-        excess = {} if self._best is None else {"excess": (loss - self._best) / self.task.null_loss}
-        return {"held_out": loss, **excess}
+        return {"held_out": loss, "excess": (loss - self._best) / self.task.null_loss}

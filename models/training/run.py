@@ -78,8 +78,8 @@ def train(
     model = HookedRegressor(config.model, config.seed).to(processes.device)
     trainer: Trainer = config.training.start(model, config.task, config.seed, processes)
     run = _Run(config, RunFolder(out), model, trainer, processes, trackers)
-    run.open(resume)
     try:
+        run.open(resume)
         with Interrupts() as interrupts:
             for step in range(run.step + 1, config.training.n_steps + 1):
                 run.advance(step, interrupts)
@@ -115,15 +115,16 @@ class _Run:
 
     def open(self, resume: bool) -> None:
         """Start the folder, or find where to continue."""
-        found = None
-        if resume and self.folder.holds_a_run:
-            self.folder.check_same(self.config)
-            found = self.folder.read_trainer(self.n_steps)
-        elif self.processes.is_main:
-            RunFolder.create(self.folder.path, self.config)
+        resumes = resume and self.folder.holds_a_run
+        if self.processes.is_main:
+            if not resumes:
+                RunFolder.create(self.folder.path, self.config)
+            self.folder.lock()  # before anything is read that another process might change
         self.processes.wait()
-        if found is not None:
-            self._restore(*found)
+        if resumes:
+            self.folder.check_same(self.config)
+            if (found := self.folder.read_trainer(self.n_steps)) is not None:
+                self._restore(*found)
         if not self.processes.agree(self.step):
             raise MesascopeError(
                 f"the processes do not see the same run in {self.folder.path} (this one is at step {self.step}); put "
@@ -131,7 +132,6 @@ class _Run:
             )
         self.trainer.sync()
         if self.processes.is_main:
-            self.folder.lock()
             self.folder.forget_after(self.step)
             self.record = (self.folder.records() or [{}])[-1]
             self.seconds_before = self.record.get("seconds", 0.0)

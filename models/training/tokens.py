@@ -66,7 +66,7 @@ class TokenTrainer:
         self.processes.share(0, settings.batch_size)  # refused here rather than in the first step
         self.task = task.model_copy(update={"n_points": task.n_points + settings.n_extra_points})
         first = settings.curriculum.points(0, self.task.n_points)
-        if not set(self.task.scored(first)) & set(model.read_points(first)):
+        if not self.task.counted(model.read_points(first), first):
             raise MesascopeError(
                 f"prompts of {first} points have none that the model reads and the task {task.name} scores; raise "
                 "task.n_points or training.curriculum.n_points.start"
@@ -113,12 +113,9 @@ class TokenTrainer:
             device=self.device,
             n_active=curriculum.dims(index, task.n_dims),
         )
-        read = self.model.read_points(n_points)
-        scored = set(task.scored(n_points))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16"):
             preds = self.forward(prompts.xs, prompts.ys)
-        losses = task.loss(preds.float(), prompts.ys[:, read.start : read.stop])
-        return losses.mean() if scored.issuperset(read) else losses[:, [p in scored for p in read]].mean()
+        return task.counted_losses(preds.float(), prompts.ys, self.model.read_points(n_points)).mean()
 
     def _rate(self, index: int) -> float:
         settings = self.settings

@@ -203,8 +203,7 @@ def train(
     if wandb is not None and is_main:
         trackers.append(WeightsAndBiases(wandb, out, config.model_dump(mode="json")))
     n_steps = None if config.training is None else config.training.n_steps
-    reference = config.reference()
-    with TrainingBar(preset, n_steps, reference.label if reference else "", quiet=not is_main) as bar:
+    with TrainingBar(preset, n_steps, config.reference().label, quiet=not is_main) as bar:
         try:
             run(config, out, resume=resume, device=device, on_step=bar.update, trackers=trackers)
         except KeyboardInterrupt:

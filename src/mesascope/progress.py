@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 class TrainingBar:
     """A bar on stderr with loss, distance to the reference learner and time left; quiet when that is no terminal."""
 
-    def __init__(self, name: str, n_steps: int | None, reference: str = "", quiet: bool = False):
+    def __init__(self, name: str, n_steps: int | None, reference: str, quiet: bool = False):
         excess = f"  {{task.fields[excess]}} above {escape(reference)}"
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("loss {task.fields[loss]}" + (excess if reference else "")),
+            TextColumn("loss {task.fields[loss]}" + excess),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),

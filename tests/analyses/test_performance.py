@@ -178,7 +178,7 @@ def test_only_the_repetition_of_a_sequence_is_scored():
     result = measure_performance(attach(RightOnceItRepeats(), task=task), n_prompts=100)
     assert result.points == tuple(range(8, 20)) and result.late == 8
     assert result.components[0].skill.value == pytest.approx(1, abs=1e-6)
-    assert result.components[0].verdict == "better than prefix matching of 4 tokens"
+    assert result.components[0].verdict == "better than prefix matching of 4 tokens +0.0001"
     assert len(result.components[0].model) == len(result.components[0].reference) == 12
 
 

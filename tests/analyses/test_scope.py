@@ -181,7 +181,7 @@ def token_model() -> HookedRegressor:
 
 @pytest.mark.parametrize("target", [token_model(), PrefixMatching()])
 def test_a_scale_of_w_is_refused_where_it_means_nothing(target):
-    with pytest.raises(MesascopeError, match="w_std=0.5 means nothing to the task repeated_sequence; leave it out"):
+    with pytest.raises(MesascopeError, match="w_std=0.5 has no meaning for the task 'repeated_sequence'; leave it out"):
         attach(target, task=TOKENS, w_std=0.5)
 
 

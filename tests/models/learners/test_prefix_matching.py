@@ -76,4 +76,4 @@ def test_without_a_longer_match_the_shorter_one_counts():
 def test_no_smoothing_and_no_context_are_refused(fields):
     with pytest.raises(ValueError, match="expected n_context >= 1 and smoothing > 0"):
         PrefixMatching(**fields)
-    assert PrefixMatching().label == "prefix matching of 1 token"
+    assert PrefixMatching().label == "prefix matching of 1 token +0.01"

@@ -37,7 +37,3 @@ def test_measuring_leaves_no_gradient_and_no_hooks_behind():
     model = HookedRegressor(DECODER)
     HeldOut(TASK, model, 0, LeastSquares()).measure()
     assert all(parameter.grad is None for parameter in model.parameters())
-
-
-def test_without_a_reference_there_is_no_excess():
-    assert HeldOut(TASK, HookedRegressor(DECODER), 0, None).measure().keys() == {"held_out"}
