@@ -1,14 +1,18 @@
 """The questions: one per file, each a function of a scope that returns a frozen result with claims and figures."""
 
 from mesascope.analyses.claim import Claim, Figure, Result
+from mesascope.analyses.design import Design, design_prompts
 from mesascope.analyses.identification import Identification, identify
 from mesascope.analyses.performance import Performance, measure_performance
 from mesascope.analyses.readouts import Readouts, fit_readouts
 from mesascope.analyses.report import Report, write_report
 from mesascope.analyses.scope import Scope, attach
+from mesascope.analyses.similarity import Similarity, measure_similarity
+from mesascope.analyses.spectral import SpectralResponse, measure_response
 
 __all__ = [
     "Claim",
+    "Design",
     "Figure",
     "Identification",
     "Performance",
@@ -16,9 +20,14 @@ __all__ = [
     "Report",
     "Result",
     "Scope",
+    "Similarity",
+    "SpectralResponse",
     "attach",
+    "design_prompts",
     "fit_readouts",
     "identify",
     "measure_performance",
+    "measure_response",
+    "measure_similarity",
     "write_report",
 ]

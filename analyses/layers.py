@@ -1,5 +1,6 @@
 """What each layer predicts: the readouts' predictions, and the model's own."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 from mesascope.analyses.fitting import fitted
 from mesascope.analyses.scope import BATCH, Scope
 from mesascope.models import HookedRegressor, Prompts
+from mesascope.models.interfaces import SlotReadOut
 from mesascope.probes import LinearReadout, capture
 
 
@@ -23,7 +25,10 @@ class LayerPredictions:
 
 
 def predict_layers(scope: Scope, n_prompts: int, stream: str, n_fit: int) -> LayerPredictions:
-    """Each layer's prediction of y through its readout, and the model's output.
+    """Each layer's prediction of y through its reading, and the model's output.
+
+    Where tokens are the residual stream, so that the model's own read-out means the same at every layer, it is that;
+    otherwise a readout fitted to y.
 
     Args:
         scope: Where to look; a bare predictor has only its output.
@@ -31,23 +36,44 @@ def predict_layers(scope: Scope, n_prompts: int, stream: str, n_fit: int) -> Lay
         stream: Their stream; must not be the one readouts are fitted on.
         n_fit: Prompts to fit the readouts on.
     """
-    prompts = scope.prompts(n_prompts, stream)
+    return predict_layers_on(scope, scope.prompts(n_prompts, stream), n_fit)
+
+
+def predict_layers_on(scope: Scope, prompts: Prompts, n_fit: int) -> LayerPredictions:
+    """The same on prompts that are at hand."""
     output = scope.predict(prompts)
     if not isinstance(scope.model, HookedRegressor):
         return LayerPredictions(("output",), output[None], prompts)
-    preds = read_layers(scope.model, prompts, fitted(scope, "y", n_fit).readouts)
+    preds = read_layers(scope.model, prompts, layer_readers(scope, n_fit))
     labels = (*(layer_label(hook) for hook in preds), "output")
     return LayerPredictions(labels, torch.stack([*preds.values(), output]), prompts)
 
 
+Reader = Callable[[Float[Tensor, "batch n_read d_model"]], Float[Tensor, "batch n_read"]]
+"""What a layer predicts, from its residual stream at the points that the model reads."""
+
+
+def layer_readers(scope: Scope, n_fit: int) -> dict[str, Reader]:
+    """How to read each stage of the residual stream: the model's own way if its tokens are the stream, or fitted."""
+    model = scope.hooked
+    if isinstance(model.unembed, SlotReadOut):
+        return dict.fromkeys(model.residual_hooks, model.unembed)
+    readouts = fitted(scope, "y", n_fit).readouts
+    return {hook: _first_target(readout) for hook, readout in readouts.items()}
+
+
+def _first_target(readout: LinearReadout) -> Reader:
+    return lambda resid: readout.predict(resid)[..., 0]
+
+
 def read_layers(
-    model: HookedRegressor, prompts: Prompts, readouts: dict[str, LinearReadout]
+    model: HookedRegressor, prompts: Prompts, readers: dict[str, Reader]
 ) -> dict[str, Float[Tensor, "batch n_read"]]:
-    """The first target of each hook's readout, on every prompt."""
-    parts: dict[str, list[Tensor]] = {hook: [] for hook in readouts}
-    for batch in capture(model, prompts.split(BATCH), list(readouts), read_only=True):
+    """Each stage's prediction on every prompt."""
+    parts: dict[str, list[Tensor]] = {hook: [] for hook in readers}
+    for batch in capture(model, prompts.split(BATCH), list(readers), read_only=True):
         for hook, resid in batch.activations.items():
-            parts[hook].append(readouts[hook].predict(resid)[..., 0])
+            parts[hook].append(readers[hook](resid).double())
     return {hook: torch.cat(pieces) for hook, pieces in parts.items()}
 
 

@@ -142,4 +142,5 @@ def heatmap(
     figure = styled(figure, x_title, "")
     figure.update_layout(margin={"r": 110}, modebar={"orientation": "h"})
     figure.update_yaxes(automargin=True)
+    figure.update_xaxes(automargin=True, title_standoff=12)
     return figure

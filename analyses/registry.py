@@ -7,6 +7,8 @@ from mesascope.analyses.identification import Identification, identify
 from mesascope.analyses.performance import Performance, measure_performance
 from mesascope.analyses.readouts import Readouts, fit_readouts
 from mesascope.analyses.scope import Scope
+from mesascope.analyses.similarity import Similarity, measure_similarity
+from mesascope.analyses.spectral import SpectralResponse, measure_response
 from mesascope.models import HookedRegressor
 from mesascope.models.tasks import Regression
 
@@ -20,15 +22,28 @@ def _readouts(scope: Scope, n_prompts: int) -> Result | None:
 
 
 def _identification(scope: Scope, n_prompts: int) -> Result | None:
-    # Before the first point every learner predicts zero.
-    reads_later_points = any(scope.model.read_points(scope.task.n_points))
-    applies = reads_later_points and isinstance(scope.task, Regression)
-    return identify(scope, n_fit=n_prompts) if applies else None
+    return identify(scope, n_fit=n_prompts) if _reads_later_points(scope) else None
+
+
+def _reads_later_points(scope: Scope) -> bool:
+    """Before the first point every learner predicts zero."""
+    return isinstance(scope.task, Regression) and any(scope.model.read_points(scope.task.n_points))
+
+
+def _spectral(scope: Scope, n_prompts: int) -> Result | None:
+    applies = _reads_later_points(scope) and scope.regression.linear
+    return measure_response(scope, n_fit=n_prompts) if applies else None
+
+
+def _similarity(scope: Scope, n_prompts: int) -> Result | None:
+    return measure_similarity(scope, n_fit=n_prompts) if _reads_later_points(scope) else None
 
 
 ANALYSES: dict[str, Analysis] = {
     Performance.name: lambda scope, n_prompts: measure_performance(scope),
     Readouts.name: _readouts,
     Identification.name: _identification,
+    SpectralResponse.name: _spectral,
+    Similarity.name: _similarity,
 }
 """Analyses by the name they have in `report.json`."""

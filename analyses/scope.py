@@ -121,6 +121,17 @@ class Scope:
         raise MesascopeError(f"{self.task.name} is no regression task; readouts and learners need real-valued y")
 
     @property
+    def linear(self) -> LinearRegression:
+        """The task, if it is linear regression: what suites and shifts are varied from.
+
+        Raises:
+            MesascopeError: It is another.
+        """
+        if isinstance(self.task, LinearRegression):
+            return self.task
+        raise MesascopeError(f"{self.task.name} is not linear regression; attach with a linear_regression task")
+
+    @property
     def counted_points(self) -> tuple[int, ...]:
         """The points that the model reads and the task scores.
 

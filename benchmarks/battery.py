@@ -7,10 +7,13 @@ from timing import paired
 from torch import Tensor
 
 from mesascope.models import GradientDescent, LinearRegression, Newton, Prompts
+from mesascope.models.battery import battery
+from mesascope.models.learners.base import Sweep
 
 NEWTON_STEPS = tuple(range(1, 24))
 GD_STEPS = tuple(2**j for j in range(13))
 ETA = 0.01
+SWEEPS = (Sweep(Newton(NEWTON_STEPS[-1]), NEWTON_STEPS), Sweep(GradientDescent(GD_STEPS[-1], ETA, "sum"), GD_STEPS))
 TIMED_PROMPTS = 2
 TIMED_POINTS = (4, 12, 20, 29, 37)
 """Prefixes on which the loop is timed; on average as long as all of 1 … 40."""
@@ -45,8 +48,7 @@ def battery_rows() -> list[Row]:
 
 
 def _filters(prompts: Prompts) -> Float[Tensor, "n_learners batch n_points"]:
-    newton = Newton(NEWTON_STEPS[-1]).path(prompts, NEWTON_STEPS)
-    return torch.cat([newton, GradientDescent(GD_STEPS[-1], ETA, "sum").path(prompts, GD_STEPS)])
+    return battery(prompts, SWEEPS)[1]
 
 
 def _loop(prompts: Prompts) -> Float[Tensor, "n_learners batch n_timed"]:

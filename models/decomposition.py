@@ -1,8 +1,9 @@
 """One eigendecomposition of every prefix, on which every filter learner works."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Float
@@ -13,7 +14,7 @@ from torch import Tensor
 class Decomposition:
     """S_t = X_tᵀX_t = U diag(λ) Uᵀ over the points *before* each point t, with b_t = X_tᵀy_t; float64.
 
-    A learner whose weights are a filter of S has ŷ_t = Σ_i a_i c_i m(λ_i), so this is all it needs.
+    A learner whose weights are a filter m of S has Uᵀw = m(λ) ∘ c and ŷ_t = Σ_i a_i c_i m(λ_i): this is all it needs.
     """
 
     eigenvalues: Float[Tensor, "batch n_points n_dims"]
@@ -24,45 +25,52 @@ class Decomposition:
     """c = Uᵀ b_t."""
     queries: Float[Tensor, "batch n_points n_dims"]
     """a = Uᵀ x_t."""
+    counts: Float[Tensor, "n_points 1"]
+    """t, the number of points in each prefix; shaped to broadcast against `eigenvalues`."""
 
-    @property
-    def counts(self) -> Float[Tensor, "n_points 1"]:
-        """t, the number of points in each prefix; shaped to broadcast against `eigenvalues`."""
-        n_points = self.eigenvalues.shape[1]
-        return torch.arange(n_points, dtype=torch.float64, device=self.eigenvalues.device)[:, None]
+    def predict(self, coefficients: Float[Tensor, "batch n_points n_dims"]) -> Float[Tensor, "batch n_points"]:
+        """ŷ_t = w·x_t from Uᵀw."""
+        return (self.queries * coefficients).sum(-1)
 
-    def predict(self, multiplier: Float[Tensor, "batch n_points n_dims"]) -> Float[Tensor, "batch n_points"]:
-        """ŷ_t = Σ_i a_i c_i m_i."""
-        return (self.queries * self.moments * multiplier).sum(-1)
+    @cached_property
+    def least_squares(self) -> Float[Tensor, "batch n_points"]:
+        """What minimum-norm least squares predicts."""
+        inside = self.eigenvalues > 0
+        return self.predict(self.moments * inside / self.eigenvalues.where(inside, 1.0))
 
-    def weights(self, multiplier: Float[Tensor, "batch n_points n_dims"]) -> Float[Tensor, "batch n_points n_dims"]:
-        """w_t = U (m ∘ c)."""
-        return torch.einsum("bnij,bnj->bni", self.basis, multiplier * self.moments)
+    def weights(self, coefficients: Float[Tensor, "batch n_points n_dims"]) -> Float[Tensor, "batch n_points n_dims"]:
+        """w_t from Uᵀw."""
+        return torch.einsum("bnij,bnj->bni", self.basis, coefficients)
 
 
-def decompose(xs: Float[Tensor, "batch n_points n_dims"], ys: Float[Tensor, "batch n_points"]) -> Decomposition:
-    """Decompose every prefix of every prompt; O(batch · n_points · n_dims³).
+def decompose(
+    xs: Float[Tensor, "batch n_points n_dims"], ys: Float[Tensor, "batch n_points"], points: Sequence[int] | None = None
+) -> Decomposition:
+    """Decompose the prefixes before some points (default: all) of every prompt; O(batch · n_prefixes · n_dims³).
 
     Prefixes whose length is near n_dims go through an SVD of X_t: there cond(S) = cond(X)² costs least squares half
     its digits (1e-9 instead of 1e-13 at t = n_dims). The others take the cheaper eigendecomposition of S_t.
     """
     xs, ys = xs.double(), ys.double()
     n_points, n_dims = xs.shape[1:]
-    before = torch.ones(n_points, n_points, dtype=xs.dtype, device=xs.device).tril(-1)  # [t, i] = i < t
-    products = _running(xs, ys[..., None])[..., 0]
-    eigenvalues, basis = _batched(torch.linalg.eigh, _running(xs, xs))
+    wanted = list(range(n_points) if points is None else points)
+    counts = torch.tensor(wanted, device=xs.device)
+    before = torch.arange(n_points, device=xs.device) < counts[:, None]  # [t, i] = i < t
+    products = _running(xs, ys[..., None])[:, wanted, :, 0]
+    eigenvalues, basis = _batched(torch.linalg.eigh, _running(xs, xs)[:, wanted])
     # Rounding leaves ±ε λ_max outside the span of the prefix, which 1/λ would blow up.
     floor = 10 * n_dims * torch.finfo(xs.dtype).eps * eigenvalues[..., -1:]
     eigenvalues = eigenvalues.where(eigenvalues > floor, 0.0)
     moments = torch.einsum("btij,bti->btj", basis, products)
 
-    near = slice(max(n_dims - _margin(n_dims), 1), min(n_dims + _margin(n_dims) + 1, n_points))
-    if near.start < near.stop:
+    near = (counts >= max(n_dims - _margin(n_dims), 1)) & (counts <= n_dims + _margin(n_dims))
+    if near.any():
         prefixes = before[near, :, None] * xs[:, None]  # rows of zeros change nothing
         left, singular, right = _batched(lambda x: torch.linalg.svd(x, full_matrices=n_points < n_dims), prefixes)
         eigenvalues[:, near], basis[:, near], moments[:, near] = _from_svd(left, singular, right, ys)
     zero = eigenvalues == 0
-    return Decomposition(eigenvalues, basis, moments.masked_fill(zero, 0.0), torch.einsum("btij,bti->btj", basis, xs))
+    queries = torch.einsum("btij,bti->btj", basis, xs[:, wanted])
+    return Decomposition(eigenvalues, basis, moments.masked_fill(zero, 0.0), queries, counts.double()[:, None])
 
 
 def _margin(n_dims: int) -> int:

@@ -1,6 +1,6 @@
 """A batch of in-context regression prompts."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -42,6 +42,25 @@ class Prompts:
     def decomposition(self) -> Decomposition:
         """Eigendecomposition of every prefix's Gram matrix, computed once and shared by all learners."""
         return decompose(self.xs, self.ys)
+
+    def prefixes(self, points: Sequence[int]) -> Decomposition:
+        """The decomposition of the prefixes before some points, computed once: a model may read one point of many.
+
+        Raises:
+            ValueError: There is no such point; they do not count from the end.
+        """
+        if not all(0 <= point < self.n_points for point in points):
+            raise ValueError(f"points={list(points)}: expected numbers from 0 to {self.n_points - 1}")
+        if len(points) == self.n_points:
+            return self.decomposition
+        key = tuple(points)
+        if key not in self._prefixes:
+            self._prefixes[key] = decompose(self.xs, self.ys, key)
+        return self._prefixes[key]
+
+    @cached_property
+    def _prefixes(self) -> dict[tuple[int, ...], Decomposition]:
+        return {}
 
     def to(self, *args: object, **kwargs: object) -> "Prompts":
         """Move or cast all tensors, with the arguments of `Tensor.to`."""

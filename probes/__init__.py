@@ -1,20 +1,57 @@
 """The instruments: they take tensors or a hooked model, and know no analysis."""
 
 from mesascope.probes.capturing import Captured, capture
+from mesascope.probes.exponents import Exponent, fit_exponents
+from mesascope.probes.induced import (
+    InducedOperators,
+    InducedWeights,
+    antipodal_queries,
+    induced_operators,
+    layer_predictor,
+    linearity_in_y,
+    weights_by_jacobian,
+    weights_by_queries,
+)
+from mesascope.probes.intervals import jackknifed, share_explained, share_of_prompts
 from mesascope.probes.jackknife import Estimate, block_sums, jackknife_ratio, prediction_interval
 from mesascope.probes.moments import Moments
+from mesascope.probes.products import Products, distances, mixing
 from mesascope.probes.readout import LinearReadout, choose_alpha
+from mesascope.probes.response import Response, fit_responses
 from mesascope.probes.similarity import similarity_of_errors
+from mesascope.probes.spectrum import Spectrum
+from mesascope.probes.spline_filter import SplineFilter, choose_filter
 
 __all__ = [
     "Captured",
     "Estimate",
+    "Exponent",
+    "InducedOperators",
+    "InducedWeights",
     "LinearReadout",
     "Moments",
+    "Products",
+    "Response",
+    "Spectrum",
+    "SplineFilter",
+    "antipodal_queries",
     "block_sums",
     "capture",
     "choose_alpha",
+    "choose_filter",
+    "distances",
+    "fit_exponents",
+    "fit_responses",
+    "induced_operators",
     "jackknife_ratio",
+    "jackknifed",
+    "layer_predictor",
+    "linearity_in_y",
+    "mixing",
     "prediction_interval",
+    "share_explained",
+    "share_of_prompts",
     "similarity_of_errors",
+    "weights_by_jacobian",
+    "weights_by_queries",
 ]

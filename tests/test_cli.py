@@ -26,7 +26,7 @@ from mesascope.models.training.presets import preset_names, read_preset
 from .conftest import tiny
 
 Run = Callable[..., tuple[int, str, str]]
-COMMANDS = ["report", "probe", "inspect", "zoo", "train", "presets"]
+COMMANDS = ["report", "probe", "identify", "similarity", "selftest", "inspect", "zoo", "train", "presets"]
 GARG = Path(__file__).parent / "data" / "garg-d5"
 
 
@@ -54,7 +54,9 @@ def few_prompts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(specimens, "survey_zoo", partial(specimens.survey_zoo, 40))
     monkeypatch.setattr(analyses, "fit_readouts", partial(analyses.fit_readouts, n_scored=400))
     monkeypatch.setattr(registry, "fit_readouts", partial(registry.fit_readouts, n_scored=100))
-    monkeypatch.setattr(registry, "identify", partial(registry.identify, n_prompts=800, n_tune=800))
+    monkeypatch.setattr(registry, "identify", partial(registry.identify, n_prompts=200, n_tune=80, shifts=False))
+    monkeypatch.setattr(registry, "measure_response", partial(registry.measure_response, n_prompts=100))
+    monkeypatch.setattr(registry, "measure_similarity", partial(registry.measure_similarity, n_prompts=800))
 
 
 @pytest.fixture
@@ -149,7 +151,7 @@ def test_report_refuses_an_output_folder_that_cannot_be_written(run, tiny_run, t
     (tmp_path / "file").write_text("")
     code, out, err = run("report", tiny_run, "--out", tmp_path / "file" / "x")
     assert code == 1 and out == ""
-    assert is_one_line_error(err, "cannot write to", "Not a directory", "choose another --out")
+    assert is_one_line_error(err, "cannot write to", "Not a directory", "choose another folder")
 
 
 def test_probe_prints_a_table(run, tiny_run):
@@ -504,3 +506,114 @@ def test_presets_lists_every_preset_with_what_it_is(run):
     assert set(preset_names()) <= words
     for name in preset_names():
         assert set(read_preset(name).about.split()) <= words
+
+
+@pytest.fixture
+def quick_identify(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Identification against a few families, tuned on few prompts."""
+    from mesascope.models.battery import rivals
+
+    def few(scope: Any, **options: Any) -> Any:
+        names = ("GD", "Newton", "ridge", "least squares", "averaging")
+        sweeps = [sweep for sweep in rivals(scope.regression) if sweep.learner.family in names]
+        return identify(scope, n_tune=60, rivals=sweeps, **options)
+
+    identify = analyses.identify
+    monkeypatch.setattr(analyses, "identify", few)
+
+
+IDENTIFY = ("identify", "--prompts", "60", "--readout-prompts", "100")
+
+
+def test_identify_prints_a_table_and_the_models_verdict(run, tiny_run, quick_identify):
+    code, out, err = run(*IDENTIFY, tiny_run)
+    assert code == 0
+    assert all(word in out for word in ("output", "layer 1", "input", "verdict", "ceiling", "The model"))
+    assert "Traceback" not in err
+    assert all(line.startswith(("Hardest to tell apart: ", "warning: ")) for line in err.splitlines())
+
+
+@pytest.mark.parametrize("shifts", [True, False])
+def test_identify_prints_json_for_machines(run, tiny_run, quick_identify, shifts):
+    code, out, _ = run(*IDENTIFY, tiny_run, "--json", "--seed", "2", *([] if shifts else ["--no-shifts"]))
+    content = json.loads(out)
+    assert code == 0
+    data = content["data"]
+    assert (data["n_prompts"], data["seed"]) == (60, 2)
+    assert [layer["label"] for layer in data["layers"]] == ["input", "layer 1", "output"]
+    assert content["claims"][0]["id"] == "identification.model"
+    named = data["layers"][-1]["families"] and not data["layers"][-1]["reason"]
+    assert (data["scorecard"] is not None) is bool(shifts and named)
+
+
+def test_identify_designs_prompts_that_tell_the_nearest_apart(run, tiny_run, quick_identify, monkeypatch):
+    from mesascope.analyses import design
+
+    monkeypatch.setattr(design, "N_PROMPTS", 40)
+    code, out, err = run(*IDENTIFY, tiny_run, "--discriminating")
+    assert code == 0 and "The model" in out
+    assert "Designed prompts: " in err
+
+
+@pytest.mark.parametrize("option", ["--prompts", "--readout-prompts"])
+def test_identify_asks_for_enough_prompts(run, tiny_run, option):
+    code, out, err = run("identify", tiny_run, option, "39")
+    assert code == 2 and out == "" and "Usage" in err
+
+
+def test_identify_refuses_what_is_no_checkpoint(run):
+    code, out, err = run("identify", "no/such/folder")
+    assert code == 1 and out == "" and is_one_line_error(err, "no/such/folder")
+
+
+@pytest.fixture
+def planted(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
+    """A selftest of one case that is right or wrong."""
+    from mesascope.analyses import selftest
+    from mesascope.analyses.judging import Verdict
+    from mesascope.models import Newton
+
+    def plant(right: bool) -> None:
+        verdict = Verdict("Newton", ("Newton",)) if right else Verdict("ridge", ("ridge",))
+        case = selftest.Case(
+            selftest.Plant((Newton(3),)), "isotropic", 0.02, verdict, right, "" if right else "it is not"
+        )
+        monkeypatch.setattr(selftest, "_planted", lambda *_: iter([case]))
+        monkeypatch.setattr(selftest, "_untrained", lambda index: selftest.Untrained(index, "LSTM", ()))
+
+    return plant
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_selftest_fails_when_a_learner_is_lost(run, planted, right):
+    planted(right)
+    code, out, err = run("selftest", "--task", "isotropic", "--untrained", "2")
+    assert code == (0 if right else 1)
+    assert "untrained models" in out and "2 of 2" in out
+    if right:
+        assert "100.0% of 1 planted cases recovered" in out and err == ""
+    else:
+        assert "lost: Newton k=3 on isotropic, noise 0.02: ridge; it is not" in out
+        assert "failed: Newton: 0 of 1 recovered, expected 90%" in err
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_selftest_prints_json_for_machines(run, planted, right):
+    planted(right)
+    code, out, _ = run("selftest", "--task", "isotropic", "--untrained", "1", "--json", "--seed", "5")
+    content = json.loads(out)
+    assert code == (0 if right else 1)
+    assert content["seed"] == 5 and content["recovered"] == float(right)
+    assert content["untrained"] == [{"seed": 0, "model": "LSTM", "named": []}]
+    assert bool(content["failures"]) is not right
+
+
+def test_selftest_names_the_nearest_task(run):
+    code, out, err = run("selftest", "--task", "isotropc")
+    assert code == 1 and out == "" and is_one_line_error(err, "'isotropc'", "did you mean 'isotropic'?")
+
+
+@pytest.mark.parametrize("arguments", [["--each", "0"], ["--untrained", "-1"]])
+def test_selftest_refuses_to_plant_nothing(run, arguments):
+    code, out, _ = run("selftest", *arguments)
+    assert code == 2 and out == ""

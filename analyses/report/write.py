@@ -113,5 +113,5 @@ def check_writable(folder: Path) -> None:
             pass
     except OSError as error:
         raise MesascopeError(
-            f"cannot write to {folder}: {error.strerror or os.strerror(error.errno or 0)}; choose another --out"
+            f"cannot write to {folder}: {error.strerror or os.strerror(error.errno or 0)}; choose another folder"
         ) from error

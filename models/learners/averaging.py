@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
 
-from mesascope.models.learners.base import FilterLearner
+from mesascope.models.learners.base import FilterLearner, Sweep
+
+if TYPE_CHECKING:
+    from mesascope.models.tasks.base import Regression
 
 
 @dataclass(frozen=True, repr=False)
@@ -26,6 +29,11 @@ class Averaging(FilterLearner):
     def label(self) -> str:
         """It has no scalars."""
         return "averaging"
+
+    @classmethod
+    def sweeps(cls, task: "Regression") -> tuple[Sweep, ...]:
+        """It alone."""
+        return (Sweep(cls()),)
 
     def multiplier(
         self, eigenvalues: Float[Tensor, "... n_dims"], counts: Float[Tensor, "..."], steps: Sequence[int]

@@ -2,13 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mesascope.models.learners.base import FilterLearner
+from mesascope.models.learners.base import FilterLearner, Sweep
+
+if TYPE_CHECKING:
+    from mesascope.models.tasks.base import Regression
+
+STEPS = (*range(1, 17), *(base * 2**j for j in range(1, 9) for base in (12, 16)))
+"""Step counts of GD up to 4096 that a model is held against: every one to 16, then two to an octave."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -27,7 +33,9 @@ class GradientDescent(FilterLearner):
     """
 
     family: ClassVar[str] = "GD"
-    scalar: ClassVar[str | None] = "eta"
+    scalars: ClassVar[tuple[str, ...]] = ("eta",)
+    limits: ClassVar[tuple[str, ...]] = ("averaging", "least squares")
+    any_steps: ClassVar[bool] = True
     eta: float
     loss: Literal["mean", "sum"] = "mean"
 
@@ -42,6 +50,19 @@ class GradientDescent(FilterLearner):
     def label(self) -> str:
         """Steps and step size."""
         return f"GD k={self.n_steps} η={self.eta:.3g} ({self.loss} loss)"
+
+    @property
+    def strength(self) -> dict[str, float]:
+        """τ = ηk: a smaller step taken more often predicts nearly the same."""
+        return {"τ": self.eta * self.n_steps}
+
+    @classmethod
+    def sweeps(cls, task: "Regression") -> tuple[Sweep, ...]:
+        """`STEPS` on the sum loss (as Fu et al., 2024) with four step sizes and on the mean loss with eleven."""
+        unit, top = 1 / task.inputs.mean_square, STEPS[-1]
+        mean = [cls(top, unit * eta, "mean") for eta in torch.logspace(-2, 0.5, 11).tolist()]
+        summed = [cls(top, unit * eta, "sum") for eta in (0.001, 0.003, 0.01, 0.03)]
+        return tuple(Sweep(learner, STEPS) for learner in [*mean, *summed])
 
     def multiplier(
         self, eigenvalues: Float[Tensor, "... n_dims"], counts: Float[Tensor, "..."], steps: Sequence[int]

@@ -2,12 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mesascope.models.learners.base import FilterLearner
+from mesascope.models.learners.base import FilterLearner, Sweep
+
+if TYPE_CHECKING:
+    from mesascope.models.tasks.base import Regression
 
 
 @dataclass(frozen=True, repr=False)
@@ -21,6 +25,11 @@ class LeastSquares(FilterLearner):
     def label(self) -> str:
         """It has no scalars."""
         return "least squares"
+
+    @classmethod
+    def sweeps(cls, task: "Regression") -> tuple[Sweep, ...]:
+        """It alone."""
+        return (Sweep(cls()),)
 
     def multiplier(
         self, eigenvalues: Float[Tensor, "... n_dims"], counts: Float[Tensor, "..."], steps: Sequence[int]
@@ -39,7 +48,8 @@ class Ridge(FilterLearner):
     """
 
     family: ClassVar[str] = "ridge"
-    scalar: ClassVar[str | None] = "penalty"
+    scalars: ClassVar[tuple[str, ...]] = ("penalty",)
+    limits: ClassVar[tuple[str, ...]] = ("least squares",)
     n_steps: int = field(default=0, init=False)
     penalty: float
 
@@ -51,6 +61,16 @@ class Ridge(FilterLearner):
     def label(self) -> str:
         """The penalty."""
         return f"ridge r={self.penalty:.3g}"
+
+    @property
+    def strength(self) -> dict[str, float]:
+        """The penalty."""
+        return {"r": self.penalty}
+
+    @classmethod
+    def sweeps(cls, task: "Regression") -> tuple[Sweep, ...]:
+        """16 penalties."""
+        return tuple(Sweep(cls(r * task.inputs.mean_square)) for r in torch.logspace(-2, 2, 16).tolist())
 
     def multiplier(
         self, eigenvalues: Float[Tensor, "... n_dims"], counts: Float[Tensor, "..."], steps: Sequence[int]

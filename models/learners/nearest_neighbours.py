@@ -1,14 +1,17 @@
 """The mean of y over the nearest examples."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mesascope.models.learners.base import Learner
+from mesascope.models.learners.base import Learner, Sweep
 from mesascope.models.prompts import Prompts
+
+if TYPE_CHECKING:
+    from mesascope.models.tasks.base import Regression
 
 
 @dataclass(frozen=True, repr=False)
@@ -34,6 +37,16 @@ class NearestNeighbours(Learner):
     def label(self) -> str:
         """The number of neighbours."""
         return f"{self.k}-nearest neighbours"
+
+    @property
+    def strength(self) -> dict[str, float]:
+        """The number of neighbours."""
+        return {"k": float(self.k)}
+
+    @classmethod
+    def sweeps(cls, task: "Regression") -> tuple[Sweep, ...]:
+        """One to eight neighbours."""
+        return tuple(Sweep(cls(k)) for k in range(1, min(8, max(task.n_points - 1, 1)) + 1))
 
     def predict(self, prompts: Prompts) -> Float[Tensor, "batch n_points"]:
         """Predictions at every point, float64."""

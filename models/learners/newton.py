@@ -2,14 +2,17 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from mesascope.models.errors import nearest
-from mesascope.models.learners.base import FilterLearner
+from mesascope.models.learners.base import FilterLearner, Sweep
+
+if TYPE_CHECKING:
+    from mesascope.models.tasks.base import Regression
 
 ALPHAS: dict[str, Callable[[Tensor], Tensor]] = {
     "frobenius": lambda eigenvalues: 1 / (eigenvalues**4).sum(-1, keepdim=True).sqrt(),
@@ -33,6 +36,7 @@ class Newton(FilterLearner):
     """
 
     family: ClassVar[str] = "Newton"
+    limits: ClassVar[tuple[str, ...]] = ("least squares",)
     alpha: str = "frobenius"
 
     def __post_init__(self) -> None:
@@ -46,6 +50,16 @@ class Newton(FilterLearner):
     def label(self) -> str:
         """Steps and start."""
         return f"Newton k={self.n_steps}" + ("" if self.alpha == "frobenius" else f" (α {self.alpha})")
+
+    @property
+    def strength(self) -> dict[str, float]:
+        """The number of steps."""
+        return {"k": float(self.n_steps)}
+
+    @classmethod
+    def sweeps(cls, task: "Regression") -> tuple[Sweep, ...]:
+        """1 … 23 steps with every α."""
+        return tuple(Sweep(cls(23, alpha), tuple(range(1, 24))) for alpha in ALPHAS)
 
     def multiplier(
         self, eigenvalues: Float[Tensor, "... n_dims"], counts: Float[Tensor, "..."], steps: Sequence[int]

@@ -142,6 +142,13 @@ def sampled_null_loss(task: Task) -> float:
     return total
 
 
+@lru_cache(maxsize=256)
+def sampled_curvature(task: Task) -> float:
+    """The mean over 64 prompts of the largest eigenvalue of S/n: steps of gradient descent beyond 2 over it diverge."""
+    xs = task.sample(64, seed=0, stream="curvature", dtype=torch.float64).xs
+    return (torch.linalg.matrix_norm(xs, 2).square() / task.n_points).mean().item()
+
+
 @dataclass(frozen=True)
 class Function:
     """What one block of prompts has in common: a function for every prompt."""

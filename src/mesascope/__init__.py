@@ -22,6 +22,9 @@ _HOME = {
     "measure_performance": "mesascope.analyses",
     "fit_readouts": "mesascope.analyses",
     "identify": "mesascope.analyses",
+    "design_prompts": "mesascope.analyses",
+    "measure_response": "mesascope.analyses",
+    "measure_similarity": "mesascope.analyses",
     "write_report": "mesascope.analyses",
 }
 

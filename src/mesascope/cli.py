@@ -5,8 +5,9 @@ import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -15,6 +16,9 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from mesascope.analyses import Scope
+
+N_DESIGNED = 4
+"""Families nearest to a model that designed prompts are to tell apart."""
 
 app = typer.Typer(
     name="mesascope",
@@ -105,6 +109,181 @@ def probe(
             layer.label, f"{layer.r2.value:.4f}", f"[{layer.r2.low:.4f}, {layer.r2.high:.4f}]", *nulls, layer.verdict
         )
     Console().print(table)
+
+
+@app.command(
+    epilog="Examples: [bold]mesascope identify zoo:lsa-2[/], [bold]mesascope identify zoo:decoder-d5 --json[/]"
+)
+def identify(
+    ckpt: Ckpt,
+    n_prompts: Annotated[int, typer.Option("--prompts", min=40, help="Prompts to score on.")] = 1_000,
+    readout_prompts: Annotated[int, typer.Option(min=40, help="Prompts to fit the layers' readouts on.")] = 20_000,
+    shifts: Annotated[bool, typer.Option(help="Also try the learner that is found out of distribution.")] = True,
+    discriminating: Annotated[
+        bool, typer.Option("--discriminating", help="Afterwards on prompts designed to tell the nearest rivals apart.")
+    ] = False,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    w_std: WStd = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say which learning algorithm each layer runs, as far as the evidence allows."""
+    from mesascope.analyses import design_prompts
+    from mesascope.analyses import identify as run
+    from mesascope.analyses.discrimination import Discrimination
+
+    stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+
+    def announce(plan: Discrimination) -> None:
+        hardest = plan.hardest
+        if hardest is not None:
+            stderr.print(f"Hardest to tell apart: {_escaped(str(hardest))}. Scoring {n_prompts:,}.", style="dim")
+
+    scope = _attach(ckpt, seed, device, w_std)
+    with _progress(1, "identifying") as advance:
+        advance("identification")
+        result = run(scope, n_prompts=n_prompts, n_fit=readout_prompts, shifts=shifts, on_plan=announce)
+        if discriminating:
+            nearest = {match.family for match in result.output.evidence.matches[:N_DESIGNED]}
+            learners = [learner for family, learner in result.output.learners.items() if family in nearest]
+            points = [t - scope.task.n_points for t in scope.model.read_points(scope.task.n_points) if t > 0]
+            suite = design_prompts(learners, scope.linear, seed, points)
+            stderr.print(f"Designed prompts: {_escaped(str(suite))}.", style="dim")
+            advance("designed prompts")
+            result = run(replace(scope, task=suite.task), n_prompts=n_prompts, n_fit=readout_prompts, shifts=False)
+    if as_json:
+        print(json.dumps(result.to_json(), indent=1))
+        return
+    table = Table("layer", "verdict", "nearest", "explained", "95% interval", "ceiling", "floor", title=_escaped(ckpt))
+    for finding in reversed(result.layers):
+        best, named = finding.best, bool(finding.verdict.families)
+        numbers = (
+            (f"{1 - best.unexplained.value:.4f}", f"[{1 - best.unexplained.high:.4f}, {1 - best.unexplained.low:.4f}]")
+            if named
+            else ("–", "–")
+        )
+        ceiling = f"{finding.evidence.ceiling.value:.4f}" if named else "–"
+        nearest_label = _escaped(best.label) if named else "–"
+        table.add_row(finding.label, finding.verdict.text, nearest_label, *numbers, ceiling, f"{finding.floor:.4f}")
+    console = Console(highlight=False)
+    console.print(table)
+    console.print(_escaped(result.claims[0].text))
+    for warning in result.warnings:
+        stderr.print(f"[bold yellow]warning:[/] {_escaped(warning)}")
+
+
+@app.command(
+    epilog="Examples: [bold]mesascope similarity zoo:decoder-d5[/], "
+    "[bold]mesascope similarity zoo:decoder-d5 --rival Newton --rival GD --empty-prefix --figures out/fu2024[/]"
+)
+def similarity(
+    ckpt: Ckpt,
+    rival: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help="Compare with this family only; may be given again.", show_default="every family"
+        ),
+    ] = None,
+    by: Annotated[
+        Literal["errors", "weights"], typer.Option(help="Print similarities of errors, or of induced weights.")
+    ] = "errors",
+    empty_prefix: Annotated[
+        bool, typer.Option("--empty-prefix", help="Count the first point too, as the figures of Fu et al. do.")
+    ] = False,
+    n_prompts: Annotated[int, typer.Option("--prompts", min=40, help="Prompts to score on.")] = 1_000,
+    readout_prompts: Annotated[int, typer.Option(min=40, help="Prompts to fit the layers' readouts on.")] = 20_000,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    w_std: WStd = None,
+    figures: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write every figure there, as a page that opens offline.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say which learners each layer errs like, and holds weights like, beside floors; it cannot name the algorithm."""
+    from mesascope.analyses import measure_similarity
+    from mesascope.analyses.report.figures import write_figures
+    from mesascope.analyses.report.write import check_writable
+    from mesascope.models.errors import MesascopeError
+
+    if figures is not None:
+        check_writable(figures)
+    scope = _attach(ckpt, seed, device, w_std)
+    with _progress(1, "comparing") as advance:
+        advance("similarity")
+        result = measure_similarity(
+            scope, n_prompts=n_prompts, n_fit=readout_prompts, empty_prefix=empty_prefix, rivals=rival
+        )
+    written = [] if figures is None else write_figures(result, figures)
+    if as_json:
+        print(json.dumps(result.to_json(), indent=1))
+        return
+    found = result.errors if by == "errors" else result.weights
+    if found is None:
+        raise MesascopeError(
+            "no weights to compare: y must be linear in x of two dimensions or more, and a rival must hold weights; "
+            "use --by errors"
+        )
+    columns = ("layer", "best match of each family", "similarity", "95% interval", "floor", "verdict")
+    table = Table(*columns, title=f"Similarity of {by} in {_escaped(ckpt)}")
+    for layer in found.layers:
+        for match in layer.matches:
+            table.add_row(
+                layer.label if match is layer.best else "",
+                _escaped(match.learner.label),
+                f"{match.similarity.value:.4f}",
+                f"[{match.similarity.low:.4f}, {match.similarity.high:.4f}]",
+                f"{match.floor:.4f}",
+                match.verdict,
+                end_section=match is layer.matches[-1],
+            )
+    console = Console(highlight=False)
+    console.print(table)
+    for course in found.courses:
+        fits = {law: course.growth(law) for law in ("linear", "exponential")}
+        lines = [f"{law} in the layer with R² {fit[2]:.3f}" for law, fit in fits.items() if fit is not None]
+        if lines:
+            console.print(_escaped(f"Best-matching steps of {course.name}: {', '.join(lines)}."))
+    for warning in result.warnings:
+        Console(stderr=True, highlight=False).print(f"[bold yellow]warning:[/] {_escaped(warning)}")
+    for path in written:
+        print(path)
+
+
+@app.command(epilog="Example: [bold]mesascope selftest --each 1 --untrained 6[/]")
+def selftest(
+    each: Annotated[int, typer.Option(min=1, help="Learners of each family planted on each task.")] = 2,
+    untrained: Annotated[int, typer.Option(min=0, help="Untrained models that must get no name.")] = 20,
+    task: Annotated[list[str] | None, typer.Option(help="Plant on this task only; may be given again.")] = None,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Plant every learner as if it were a model; fail if one is lost or an untrained model is given a name."""
+    from mesascope.analyses.selftest import count_cases, run_selftest
+
+    with _progress(count_cases(each, untrained, task), "selftest") as advance:
+        result = run_selftest(seed, each, untrained, task, advance)
+    if as_json:
+        print(json.dumps(result.data(), indent=1))
+    else:
+        table = Table("planted", "right", "verdicts", title=f"Identification of planted learners, seed {seed}")
+        for family, (right, n) in result.by_family.items():
+            verdicts = ", ".join(f"{verdict} {count}" for verdict, count in result.confusion[family].most_common())
+            table.add_row(family, f"{right} of {n}", verdicts)
+        named = sum(bool(model.named) for model in result.untrained)
+        table.add_row("untrained models", f"{len(result.untrained) - named} of {len(result.untrained)}", "")
+        console = Console(highlight=False)
+        console.print(table)
+        for case in result.cases:
+            if not case.right:
+                console.print(
+                    f"lost: {case.plant.label} on {case.task}, noise {case.noise:g}: {case.verdict.text}; {case.why}"
+                )
+        console.print(f"{result.recovered:.1%} of {len(result.cases)} planted cases recovered.")
+    for failure in result.failures:
+        Console(stderr=True, highlight=False).print(f"[bold red]failed:[/] {_escaped(failure)}")
+    if result.failures:
+        raise typer.Exit(1)
 
 
 @app.command(epilog="Example: [bold]mesascope inspect zoo:lsa-2[/]")

@@ -25,7 +25,10 @@ STEP_TASK = LinearRegression(n_dims=3, n_points=9)
 def few_prompts(n_prompts: int) -> Iterator[None]:
     """Reports whose analyses score fewer prompts than are worth believing."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(registry, "identify", partial(registry.identify, n_prompts=n_prompts, n_tune=n_prompts))
+        quick = partial(registry.identify, n_prompts=n_prompts, n_tune=n_prompts, shifts=False)
+        patch.setattr(registry, "identify", quick)
+        patch.setattr(registry, "measure_response", partial(registry.measure_response, n_prompts=max(n_prompts, 80)))
+        patch.setattr(registry, "measure_similarity", partial(registry.measure_similarity, n_prompts=n_prompts))
         patch.setattr(registry, "fit_readouts", partial(registry.fit_readouts, n_scored=200))
         patch.setattr(registry, "measure_performance", partial(registry.measure_performance, n_prompts=200))
         yield

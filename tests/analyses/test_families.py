@@ -4,7 +4,17 @@ import json
 
 import pytest
 
-from mesascope.analyses import Identification, Performance, Readouts, attach, identification, scope, write_report
+from mesascope.analyses import (
+    Identification,
+    Performance,
+    Readouts,
+    attach,
+    evidence,
+    examination,
+    scope,
+    similarity,
+    write_report,
+)
 from mesascope.models import HookedRegressor, RegressorConfig
 from mesascope.models.training import RunConfig
 from mesascope.models.training.presets import read_preset
@@ -34,8 +44,9 @@ def untrained(family: str) -> tuple[RunConfig, HookedRegressor]:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(identification, "MIN_UNIT", 5)
-    monkeypatch.setattr(identification, "N_BOOTSTRAPS", 100)
+    monkeypatch.setattr(examination, "MIN_UNIT", 5)
+    monkeypatch.setattr(similarity, "MIN_UNIT", 5)
+    monkeypatch.setattr(evidence, "N_BOOTSTRAPS", 100)
     monkeypatch.setattr(scope, "N_TWINS", 4)
 
 
@@ -51,12 +62,16 @@ def test_nothing_is_found_in_an_untrained_model(family, quick, tmp_path):
     # A model that has learned at no scale was not trained at another one.
     assert performance.warnings == ()
     discrete = family == "induction"
-    assert list(report.results) == ["performance"] if discrete else ["performance", "readouts", "identification"]
+    expected_sections = ["performance"]
+    if not discrete:
+        expected_sections += ["readouts", "identification"]
+        expected_sections += ["spectral"] * getattr(preset.task, "linear", False) + ["similarity"]
+    assert list(report.results) == expected_sections
     if not discrete:
         readouts, identified = report.results["readouts"], report.results["identification"]
         assert isinstance(readouts, Readouts) and isinstance(identified, Identification)
         assert "decodable" not in {layer.verdict for layer in readouts.layers}
-        assert {layer.verdict for layer in identified.layers} <= {"no algorithm", "none of the listed"}
+        assert {layer.verdict.text for layer in identified.layers} <= {"no algorithm", "none of the listed"}
         n_stages = model.cfg.n_layers + 1 + model.cfg.final_norm
         assert len(readouts.layers) == n_stages and len(identified.layers) == n_stages + 1
     page = report.html.read_text("utf-8")

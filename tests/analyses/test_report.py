@@ -83,15 +83,15 @@ def test_json_has_the_published_schema(written, tiny_run):
     assert content["version"] == __version__
     assert content["command"] == "mesascope report <&> --out 'a b'"
     assert LinearRegression.model_validate(content["task"]) == LinearRegression(n_dims=2, n_points=7)
-    assert list(content["analyses"]) == ["performance", "readouts", "identification"]
+    assert list(content["analyses"]) == ["performance", "readouts", "identification", "spectral", "similarity"]
     for analysis in content["analyses"].values():
         assert {"claims", "data"} <= analysis.keys()
         assert analysis["claims"] and analysis["data"]
         for claim in analysis["claims"]:
             assert set(claim) == {"id", "text", "value", "ci", "null", "verdict"}
             assert claim["text"].endswith(".") and claim["verdict"]
-            low, high = claim["ci"]
-            assert low <= claim["value"] <= high
+            low, high = claim["ci"] or (claim["value"], claim["value"])
+            assert claim["value"] is None or low <= claim["value"] <= high
 
 
 def test_claim_ids_are_unique(written):
@@ -183,7 +183,9 @@ def test_a_learner_has_a_report_without_readouts(tmp_path):
     with few_prompts(100):
         report = write_report(attach(LeastSquares()), tmp_path, n_prompts=100)
     content = json.loads(report.json.read_text("utf-8"))
-    assert list(content["analyses"]) == list(report.results) == ["performance", "identification"]
+    assert (
+        list(content["analyses"]) == list(report.results) == ["performance", "identification", "spectral", "similarity"]
+    )
     assert content["checkpoint"] == "<LeastSquares least squares>"
     assert content["model"] == {"kind": "PredictorModel"}
     assert "<h1>&lt;LeastSquares least squares&gt;</h1>" in report.html.read_text("utf-8")
@@ -224,7 +226,7 @@ def test_a_new_analysis_is_picked_up_from_the_registry_in_order(tmp_path, monkey
 def test_a_folder_that_cannot_be_made_is_refused_before_anything_runs(tmp_path):
     (tmp_path / "file").write_text("")
     started: list[str] = []
-    with pytest.raises(MesascopeError, match=r"cannot write to .*/file/out: Not a directory; choose another --out"):
+    with pytest.raises(MesascopeError, match=r"cannot write to .*/file/out: Not a directory; choose another folder"):
         write_report(attach(LeastSquares()), tmp_path / "file" / "out", on_analysis=started.append)
     assert started == []
 

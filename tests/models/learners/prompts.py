@@ -24,6 +24,11 @@ def at_every_prefix(prompts, learn):
     return preds
 
 
+def members_of(family, task):
+    """Every member of a family's sweeps."""
+    return [member for sweep in family.sweeps(task) for member in sweep.members()]
+
+
 def rotated(prompts, seed):
     """The same prompts in other coordinates of x, reflections included."""
     d = prompts.n_dims

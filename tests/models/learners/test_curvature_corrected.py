@@ -1,13 +1,14 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mesascope.models import GradientDescent, GradientDescentPlusPlus
+from mesascope.models import GradientDescent, GradientDescentPlusPlus, LinearRegression, ScheduledGradientDescent
 from mesascope.models.learners.curvature_corrected import gd_plus_plus_multipliers
-from tests.models.learners.prompts import at_every_prefix, prompts_of, rotated
+from tests.models.learners.prompts import at_every_prefix, members_of, prompts_of, rotated
 
 ETAS, GAMMAS = (0.3, 0.7, 0.2, 0.5), (0.1, -0.05, 0.2, 0.9)
 
@@ -72,6 +73,7 @@ def test_without_gamma_every_step_has_its_own_eta():
 
     preds = GradientDescentPlusPlus(ETAS, (0.0,) * 4).predict(prompts)
     torch.testing.assert_close(preds, at_every_prefix(prompts, descend), rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(preds, ScheduledGradientDescent(ETAS).predict(prompts), rtol=1e-10, atol=1e-12)
 
 
 @given(st.floats(-5, 5))
@@ -145,3 +147,22 @@ def test_an_eta_without_its_gamma_is_refused():
 def test_a_step_beyond_the_scalars_is_refused():
     with pytest.raises(ValueError, match=r"steps=\[1, 5\]: this learner has scalars for 4 steps"):
         GradientDescentPlusPlus(ETAS, GAMMAS).path(prompts_of(), [1, 5])
+
+
+def test_its_free_scalars_are_those_that_are_read():
+    learner = GradientDescentPlusPlus(ETAS, GAMMAS)
+    np.testing.assert_array_equal(learner.parameters(), [*ETAS, *GAMMAS[:-1]])
+    moved = learner.with_parameters(np.arange(7.0))
+    assert (moved.etas, moved.gammas) == ((0.0, 1.0, 2.0, 3.0), (4.0, 5.0, 6.0, GAMMAS[-1]))
+    assert learner.strength == {"η1": 0.3, "η2": 0.7, "η3": 0.2, "η4": 0.5, "γ1": 0.1, "γ2": -0.05, "γ3": 0.2}
+    assert GradientDescentPlusPlus((), ()).with_parameters(np.array([])) == GradientDescentPlusPlus((), ())
+
+
+def test_its_starts_are_seeded_and_grow_from_step_to_step_in_the_mean():
+    task = LinearRegression(n_dims=3, n_points=8)
+    learners = members_of(GradientDescentPlusPlus, task)
+    assert learners == members_of(GradientDescentPlusPlus, task)
+    assert len(set(learners)) == len(learners) and {learner.n_steps for learner in learners} == {2, 3, 4}
+    etas = np.log([learner.etas for learner in learners if learner.n_steps == 3]).mean(0)
+    assert (np.diff(etas) > 0).all()
+    assert any(len(set(learner.etas)) == 1 for learner in learners)  # tied

@@ -8,9 +8,10 @@ import sklearn.linear_model
 import torch
 from scipy.optimize import minimize
 
-from mesascope.models import LeastSquares, Prompts
+from mesascope.models import LeastSquares, LinearRegression, Prompts
+from mesascope.models.inputs import Uniform
 from mesascope.models.learners import EstimatorLearner, GreedyTree, Lasso, LogisticRegression, TwoLayerNet
-from tests.models.learners.prompts import prompts_of
+from tests.models.learners.prompts import members_of, prompts_of
 
 LEARNERS = [Lasso(0.05), GreedyTree(2), GreedyTree(on_signs=True), LogisticRegression(3.0), TwoLayerNet(8, 20)]
 every_learner = pytest.mark.parametrize("learner", LEARNERS, ids=lambda learner: learner.label)
@@ -50,11 +51,22 @@ def test_lasso_is_scikit_learns_and_fulfils_its_optimality_conditions():
     for b in range(len(prompts)):
         for t in range(1, prompts.n_points):
             X, y = prompts.xs[b, :t].numpy(), prompts.ys[b, :t].numpy()
-            w = sklearn.linear_model.Lasso(alpha=0.1, fit_intercept=False).fit(X, y).coef_
-            assert preds[b, t].item() == pytest.approx(prompts.xs[b, t].numpy() @ w, abs=1e-9)
+            # Not its default tolerance of 1e-4: the path is exact.
+            model = sklearn.linear_model.Lasso(alpha=0.1, fit_intercept=False, tol=1e-14, max_iter=1_000_000)
+            w = model.fit(X, y).coef_
+            assert preds[b, t].item() == pytest.approx(prompts.xs[b, t].numpy() @ w, abs=1e-7)
             gradient = X.T @ (y - X @ w) / t  # the subgradient of |w|₁: equal to ±0.1 where w ≠ 0, inside elsewhere
-            np.testing.assert_allclose(gradient[w != 0], 0.1 * np.sign(w[w != 0]), atol=1e-2)
-            assert (np.abs(gradient[w == 0]) < 0.1 + 1e-2).all()
+            np.testing.assert_allclose(gradient[w != 0], 0.1 * np.sign(w[w != 0]), atol=1e-6)
+            assert (np.abs(gradient[w == 0]) < 0.1 + 1e-6).all()
+
+
+def test_the_penalties_of_lasso_are_in_units_of_x_and_w():
+    small, large = (
+        LinearRegression(n_dims=3, n_points=8, inputs=Uniform(half_width=h), w_std=w) for h, w in ((1, 1), (2, 5))
+    )
+    penalties = [[learner.penalty for learner in members_of(Lasso, task)] for task in (small, large)]
+    assert penalties[1] == pytest.approx([20 * penalty for penalty in penalties[0]])
+    assert Lasso(0.3).strength == {"r": 0.3}
 
 
 def test_lasso_goes_to_least_squares_and_to_zero():

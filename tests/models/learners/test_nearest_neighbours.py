@@ -5,7 +5,7 @@ from sklearn.neighbors import KNeighborsRegressor
 from mesascope.models import LinearRegression, Prompts
 from mesascope.models.inputs import OverlappingQuery
 from mesascope.models.learners import NearestNeighbours
-from tests.models.learners.prompts import prompts_of, rotated
+from tests.models.learners.prompts import members_of, prompts_of, rotated
 
 
 @pytest.mark.parametrize("k", [1, 3, 20])
@@ -61,3 +61,10 @@ def test_a_number_of_neighbours_below_one_is_refused():
 
 def test_its_label_has_its_number():
     assert repr(NearestNeighbours(3)) == "<NearestNeighbours 3-nearest neighbours>"
+
+
+@pytest.mark.parametrize("n_points, most", [(1, 1), (4, 3), (40, 8)])
+def test_its_grid_has_no_more_neighbours_than_there_are_examples(n_points, most):
+    members = members_of(NearestNeighbours, LinearRegression(n_dims=3, n_points=n_points))
+    assert [member.k for member in members] == list(range(1, most + 1))
+    assert [member.strength for member in members] == [{"k": float(member.k)} for member in members]
