@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from itertools import combinations, islice
 
@@ -63,7 +64,7 @@ class Contest:
             if member.family != Zero.family and (among is None or member.family in among):
                 candidates.setdefault(member.family, []).append(member)
         target = Target(self.prompts, self.points, preds, unexplainable)
-        settled = unexplainable + SETTLED * target.floor
+        settled = SETTLED * target.negligible
         found: dict[str, Learner] = {}
         # Richer families last: where a special case of theirs explains all, theirs need not be looked for.
         for family, members in sorted(candidates.items(), key=lambda item: item[1][0].multi_start):
@@ -77,7 +78,7 @@ class Contest:
                 found[family] = _from_many_starts(members, target)
             else:
                 polished = [polish(learner, target) for learner in islice(_apart(members), n_refined)]
-                found[family] = refine(min([members[0], *polished], key=target.criterion), target)
+                found[family] = refine(min([members[0], *polished], key=target.distance), target)
         return dict(sorted(found.items(), key=lambda item: target.distance(item[1])))
 
     def target(self, learner: Learner) -> Float[Tensor, "batch n_counted"]:
@@ -131,15 +132,17 @@ def _from_many_starts(starts: Sequence[Learner], target: Target) -> Learner:
 
     All starts of one number of scalars are refined on few prompts, and the most promising on all.
     """
-    few, best = target.few(), starts[0]
+    few, bests = target.few(), []
     for n_scalars in sorted({len(learner.parameters()) for learner in starts}):
         group = [learner for learner in starts if len(learner.parameters()) == n_scalars]
         tried = [*group, *(polish(learner, few, N_FIRST) for learner in group)]
         promising = sorted(tried, key=target.distance)[:N_PROMISING]
-        best = min([best, *(polish(learner, target) for learner in promising)], key=target.criterion)
-        if target.distance(best) <= target.unexplainable + SETTLED * target.floor:
+        bests.append(min((polish(learner, target) for learner in promising), key=target.distance))
+        if target.distance(bests[-1]) <= SETTLED * target.negligible:
             break
-    return best
+    # What the spline leaves is no more than a guess of the noise: a learner may leave less.
+    known = replace(target, unexplainable=min([target.unexplainable, *map(target.distance, bests)]))
+    return min(bests, key=known.criterion)
 
 
 def _apart(learners: Sequence[Learner]) -> Iterator[Learner]:

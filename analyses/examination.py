@@ -13,7 +13,7 @@ from mesascope.analyses.claim import Claim
 from mesascope.analyses.contest import Contest
 from mesascope.analyses.discrimination import Discrimination, discriminate
 from mesascope.analyses.evidence import gather
-from mesascope.analyses.judging import MIN_SKILL, Evidence, Match, Verdict, judge, wants_mixtures
+from mesascope.analyses.judging import MIN_SKILL, Blend, Evidence, Match, Verdict, judge, wants_mixtures
 from mesascope.analyses.scope import Scope
 from mesascope.analyses.strength import measure_share, measure_strength
 from mesascope.models import Learner, MesascopeError, Prompts, battery
@@ -51,6 +51,12 @@ class Finding:
         return next(match for match in self.evidence.matches if match.family == self.learner.family)
 
     @property
+    def mixture(self) -> Blend | None:
+        """The mixture that the verdict names, if it names one."""
+        named = self.verdict.named and len(self.verdict.families) == 2
+        return next((b for b in self.evidence.blends if named and b.families == self.verdict.families), None)
+
+    @property
     def floor(self) -> float:
         """Share explained where there is nothing to find; the zero predictor explains 0."""
         return max(0.0, self.shuffled, self.untrained or 0.0)
@@ -64,6 +70,10 @@ class Finding:
             untrained = self.evidence.untrained_skill
             text, null = f"{where} is given no name: {self.verdict.reason}.", untrained.value if untrained else None
             return Claim(name, text, skill.value, skill.ci, null, self.verdict.text)
+        if self.mixture is not None:
+            text = f"{where} is a mixture of {self.mixture.label}; alone, {best.label} explains"
+            text += f" {1 - best.unexplained.value:.4f} of it, of {ceiling.value:.4f} that can be."
+            return Claim(name, text, self.mixture.t.value, self.mixture.t.ci, 1.0, self.verdict.text)
         text = f"{where} is explained to {1 - best.unexplained.value:.4f} by {best.label}"
         text += f", of {ceiling.value:.4f} that can be"
         rest = ", ".join(f"{m.label} {1 - m.unexplained.value:.4f}" for m in self.evidence.matches[:4] if m is not best)

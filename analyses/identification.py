@@ -69,7 +69,7 @@ class Identification(Result):
         output = self.output.claim()
         strengths = ", ".join(describe_estimate(symbol, value) for symbol, value in self.output.strength.items())
         text = f"The model {self.summary}" if self.scorecard else f"The model: {self.summary}"
-        text += f", with {strengths}" if strengths and self.output.verdict.named else ""
+        text += f", with {strengths}" if strengths and self.output.verdict.named and not self.output.mixture else ""
         if self.scorecard and self.scorecard.failed:
             text += f"; not under {', '.join(self.scorecard.failed)}"
         return Claim("identification.model", text + ".", output.value, output.ci, output.null, self.summary)
@@ -128,8 +128,8 @@ def identify(
         on_plan: Called before scoring with how far apart the rivals are, and how many prompts tell them apart.
 
     Raises:
-        MesascopeError: The task is discrete, the model reads no point after the first or predicts constants, or there
-            are too few prompts.
+        MesascopeError: The task is discrete, the model reads no point after the first, a prediction is NaN or
+            infinite, or there are too few prompts.
     """
     scope = scope.reseeded(seed)
     key = ("identification", n_prompts, n_tune, n_fit, rivals and tuple(rivals), shifts)

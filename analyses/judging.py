@@ -169,7 +169,14 @@ def mixture(blends: Sequence[Blend], limits: dict[str, tuple[str, ...]]) -> Verd
         for blend in blends
         if blend not in near and blend.missed.high <= NEGLIGIBLE and any(special(blend, rich) for rich in near)
     ]
-    kept = [rich for rich in near if not any(special(simple, rich) for simple in near)]
+    # Of two that are each other's special cases the nearer one stays.
+    kept = [
+        rich
+        for place, rich in enumerate(near)
+        if not any(
+            special(simple, rich) and not (place < other and special(rich, simple)) for other, simple in enumerate(near)
+        )
+    ]
     families = tuple(dict.fromkeys(family for blend in kept for family in blend.families if family != ZERO))
     scaled = next((blend for blend in kept if ZERO in blend.families), None)
     if scaled is not None:

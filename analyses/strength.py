@@ -76,12 +76,22 @@ def _slopes(learner: Learner, target: Target) -> tuple[Pairs, Float[Tensor, "bat
 def _sandwich(
     slopes: Float[Tensor, "batch n_counted n_parameters"], residuals: Float[Tensor, "batch n_counted"]
 ) -> Float[Tensor, "n_parameters n_parameters"]:
-    """Covariance of a nonlinear least-squares estimate, residuals dependent within prompts alone."""
-    scores = (slopes * residuals[..., None]).sum(1)  # [prompt, parameter]
+    """Covariance of a nonlinear least-squares estimate, residuals dependent within prompts alone.
+
+    Each prompt's residuals are replaced by what they would be had it been left out (CR3, the jackknife to first order):
+    with several scalars a few prompts of large slopes decide, and fit themselves.
+
+    Source: Bell and McCaffrey (2002).
+    """
     hessian = torch.einsum("bpi,bpj->ij", slopes, slopes)
     unit = hessian.diagonal().sqrt().clamp(min=1e-300)  # parameters have units of their own
     inverse = torch.linalg.pinv(hessian / unit / unit[:, None], hermitian=True) / unit / unit[:, None]
-    return inverse @ (scores.T @ scores) @ inverse * len(residuals) / (len(residuals) - 1)
+    leverage = slopes @ inverse @ slopes.mT  # [prompt, point, point]
+    apart = torch.eye(leverage.shape[-1]).to(leverage) - leverage
+    left_out = torch.linalg.solve(apart + 1e-12 * torch.eye(leverage.shape[-1]).to(leverage), residuals[..., None])
+    scores = (slopes * left_out).sum(1)  # [prompt, parameter]
+    n = len(residuals)
+    return inverse @ (scores.T @ scores) @ inverse * (n - 1) / n
 
 
 def _quantile(target: Target) -> float:

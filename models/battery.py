@@ -61,7 +61,8 @@ def bounded(
     """
     largest = prompts.ys.double().abs().amax(1, keepdim=True)
     shrink = (largest / prompts.prefixes(points).least_squares.abs().clamp(min=1e-300)).clamp(max=1.0)
-    return (shrink * preds.double().nan_to_num(nan=torch.inf)).clamp(-3 * largest, 3 * largest)
+    tamed = (shrink * preds.double().nan_to_num(nan=torch.inf)).clamp(-3 * largest, 3 * largest)
+    return tamed.nan_to_num(nan=0.0)  # 0·∞: a prompt without any y
 
 
 @dataclass(frozen=True)
@@ -94,11 +95,15 @@ class Target:
         return math.log(left) + EARNED * len(learner.parameters()), distance
 
     @cached_property
-    def floor(self) -> float:
-        """The distance that is negligible."""
+    def negligible(self) -> float:
+        """The distance that nothing is worth to close."""
         wrong = self.preds - self.prompts.ys[:, self.points]
-        size = min(self.preds.square().sum().item(), wrong.square().sum().item())
-        return NEGLIGIBLE * size + UNSURE * self.unexplainable + 1e-300
+        return NEGLIGIBLE * min(self.size, wrong.square().sum().item()) + 1e-300
+
+    @cached_property
+    def floor(self) -> float:
+        """The distance that is not worth a scalar more."""
+        return self.negligible + UNSURE * self.unexplainable
 
     @cached_property
     def size(self) -> float:

@@ -40,8 +40,8 @@ def winner(family="A", missed=0.001, **more):
     return match(family, missed, beaten=0.0, closeness=1.0, **more)
 
 
-def blend(a, b, t=0.5, missed=0.001, beaten=0.0, half=0.01):
-    return Blend((a, b), (f"{a}*", f"{b}*"), about(t, half), about(missed), beaten, 1.0)
+def blend(a, b, t=0.5, missed=0.001, beaten=0.0, half=0.01, gained=1.0):
+    return Blend((a, b), (f"{a}*", f"{b}*"), about(t, half), about(missed), beaten, gained)
 
 
 def evidence(*matches, limits=None, blends=(), skill=None, untrained=None):
@@ -173,6 +173,19 @@ def test_the_upper_end_of_the_interval_counts():
     assert not adequate(wide)
 
 
+@pytest.mark.parametrize("high, enough", [(SURELY * EXACT, True), (SURELY * EXACT + TINY, False), (math.nan, False)])
+def test_the_upper_end_of_a_mixtures_interval_may_lie_beyond_by_so_much(high, enough):
+    mixed = Blend(("A", "B"), ("A*", "B*"), about(0.5), Estimate(0.001, 0.0, high), 0.0, 1.0)
+    assert blended(mixed) is enough
+
+
+@pytest.mark.parametrize("gained, is_one", [(WIN, True), (WIN - TINY, False), (math.nan, False)])
+def test_a_mixture_must_gain_on_the_nearest_single_family(gained, is_one):
+    mixed = blend("A", "B", gained=gained)
+    assert blended(mixed) is is_one
+    assert judge(evidence(*NEAR, blends=[mixed])).text.startswith("mixture" if is_one else "like A, but not it")
+
+
 def test_the_nearest_that_misses_too_much_is_only_like_it():
     verdict = judge(evidence(winner("A", missed=EXACT + TINY, unexplained=0.02), match("B")))
     assert verdict.text == "like A, but not it" and verdict.families == ("A",) and not verdict.named
@@ -248,7 +261,20 @@ def test_a_mixture_with_a_special_case_takes_the_name_from_one_with_the_richer_f
     assert verdict.text == "mixture of simple and B at t=0.40"
 
 
-# The next two fail while `mixture` looks up the limits of zero: KeyError('zero').
+def test_mixtures_that_are_each_others_special_cases_are_not_both_left_out():
+    limits = {"rich": ("other",), "other": ("rich",)}
+    blends = [blend("rich", "B"), blend("other", "B", beaten=0.5)]
+    verdict = judge(evidence(*NEAR, match("rich"), match("other"), limits=limits, blends=blends))
+    assert "mixture of rich and B" in verdict.text and set(verdict.families) >= {"rich", "B"}
+
+
+def test_a_special_mixture_that_misses_next_to_nothing_keeps_the_name_though_beaten():
+    simple, far = (blend("simple", "B", 0.4, missed, beaten=1.0) for missed in (NEGLIGIBLE, NEGLIGIBLE + TINY))
+    for second, text in ((simple, "mixture of simple and B at t=0.40"), (far, "mixture of rich and B at t=0.50")):
+        both = [blend("rich", "B", missed=0.0), second]
+        assert judge(evidence(*NEAR, match("rich"), limits={"rich": ("simple",)}, blends=both)).text == text
+
+
 def test_a_scaled_learner_takes_the_name_from_its_mixture_with_another():
     blends = [blend("A", "B"), blend("A", ZERO, t=0.8, beaten=0.5)]
     assert judge(evidence(*NEAR, blends=blends)).text == "like A, but not it"

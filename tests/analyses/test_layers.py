@@ -2,10 +2,10 @@ import pytest
 import torch
 
 from mesascope.analyses import attach
+from mesascope.analyses.fitting import fitted
 from mesascope.analyses.layers import layer_label, layer_readers, predict_layers, predict_layers_on, read_layers
 from mesascope.models import GradientDescent, HookedRegressor, LinearRegression, Newton
 from mesascope.models.interfaces import SlotReadOut
-from mesascope.probes import LinearReadout
 
 from .conftest import STEP_TASK, decoder
 
@@ -37,16 +37,11 @@ def test_other_layers_are_read_by_readouts_fitted_to_y_on_other_prompts():
     assert found.labels == ("input", "layer 1", "final norm", "output")
     assert found.preds.shape == (4, 20, 8) and found.preds.dtype == torch.float64
     torch.testing.assert_close(found.preds[-1], scope.predict(found.prompts))
-    # Refitted by hand from the activations of the last stage.
-    from mesascope.analyses.fitting import fitted
-
-    readout = fitted(scope, "y", 400).readouts["ln_final.hook_normalized"]
-    assert isinstance(readout, LinearReadout)
     hook = "ln_final.hook_normalized"
     _, cache = scope.hooked.run_with_cache(found.prompts.xs, found.prompts.ys, names_filter=hook)
-    read = list(scope.hooked.cfg.token_layout.read_positions(8)) if hasattr(scope.hooked.cfg, "token_layout") else None
-    if read is not None:
-        torch.testing.assert_close(readout.predict(cache[hook][:, read])[..., 0].double(), found.preds[2])
+    resid = cache[hook][:, scope.hooked.read_positions(8)]
+    readout = fitted(scope, "y", 400).readouts[hook]
+    torch.testing.assert_close(readout.predict(resid)[..., 0].double(), found.preds[2])
 
 
 def test_prompts_at_hand_are_predicted_as_those_of_a_stream():
