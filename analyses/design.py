@@ -78,7 +78,11 @@ def design_prompts(
     found = {}
     for name, candidate in candidates(task).items():
         prompts = candidate.sample(N_PROMPTS, seed=seed, stream="design", dtype=torch.float64)
-        wanted = range(1, candidate.n_points) if points is None else [t % candidate.n_points for t in points]
+        wanted = (
+            range(1, candidate.n_points)
+            if points is None
+            else sorted({t % candidate.n_points for t in points if abs(t) < candidate.n_points} - {0})
+        )
         members = [sweep for sweep in battery.rivals(candidate) if sweep.learner.family in learners]
         contest = Contest(prompts, list(wanted), members)
         near = contest.target(next(iter(learners.values())))

@@ -9,6 +9,8 @@ from mesascope.analyses.judging import EXACT, Blend, Evidence, Match
 from mesascope.probes import Estimate, Products, distances, mixing
 
 N_BOOTSTRAPS = 2000
+ROUNDING = 1e-4
+"""Part of Σŷ² below which a learner's error is no unit: an exact one has none, and rounding would decide."""
 
 
 def gather(
@@ -31,6 +33,7 @@ def gather(
     families, rows, left = [families[i] for i in order], [rows[i] for i in order], left[:, order]
     ceiling = torch.stack([far[:, products.index(name)] for name in CEILINGS] + [left.amin(1)]).amin(0)
     scale = torch.minimum(distances(sums, y)[:, rows], sums.diagonal(dim1=1, dim2=2)[:, rows])
+    scale = scale.clamp(min=ROUNDING * size[:, None])
     missed = (left - ceiling[:, None]) / scale
     closeness = (left[0, 0] - ceiling[0]) / (left[0] - ceiling[0])
     matches = tuple(
@@ -63,7 +66,7 @@ def _blends(
     for index, blend in enumerate(candidates.blends):
         rows = products.index(f"blend {index}a"), products.index(f"blend {index}b")
         t, left = mixing(sums, pred, rows)
-        found.append((blend, left, torch.minimum(_error(sums, t, *rows, y), _size(sums, t, *rows))))
+        found.append((blend, left, _unit(sums, t, *rows, pred, y)))
     found.sort(key=lambda item: item[1][0].item())
     return tuple(
         Blend(
@@ -72,10 +75,17 @@ def _blends(
             t=share,
             missed=_estimate((left - torch.minimum(ceiling, found[0][1])) / scale),
             beaten=(found[0][1][1:] < left[1:]).double().mean().item(),
+            unexplained=_estimate(left / sums[:, pred, pred]),
             gained=(nearest[1:] - left[1:] > EXACT * scale[1:]).double().mean().item(),
         )
         for (a, b, share), left, scale in found
     )
+
+
+def _unit(sums: Tensor, t: Tensor, a: int, b: int, pred: int, y: int) -> Tensor:
+    """The smaller of a blend's squared error and prediction."""
+    unit = torch.minimum(_error(sums, t, a, b, y), _size(sums, t, a, b))
+    return torch.maximum(unit, ROUNDING * sums[:, pred, pred])
 
 
 def _size(sums: Tensor, t: Tensor, a: int, b: int) -> Tensor:

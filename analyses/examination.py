@@ -23,6 +23,8 @@ from mesascope.probes import Estimate, Products, jackknife_ratio, prediction_int
 
 N_BLOCKS, MIN_PROMPTS = 200, 40
 """Blocks of prompts whose resamples give the intervals, and the fewest prompts."""
+N_LEAK = 16
+"""Prompts on which it is tried whether predictions see the answer."""
 MIN_POINTS, MIN_UNIT = 5, 20
 """Where fewer points are read than the first, skill is a cosine over several prompts with the second's points."""
 
@@ -72,10 +74,10 @@ class Finding:
             return Claim(name, text, skill.value, skill.ci, null, self.verdict.text)
         if self.mixture is not None:
             text = f"{where} is a mixture of {self.mixture.label}; alone, {best.label} explains"
-            text += f" {1 - best.unexplained.value:.4f} of it, of {ceiling.value:.4f} that can be."
+            text += f" {1 - best.unexplained.value:.4f} of it."
             return Claim(name, text, self.mixture.t.value, self.mixture.t.ci, 1.0, self.verdict.text)
         text = f"{where} is explained to {1 - best.unexplained.value:.4f} by {best.label}"
-        text += f", of {ceiling.value:.4f} that can be"
+        text += f", of {ceiling.value:.4f} that a filter or all rivals together can"
         rest = ", ".join(f"{m.label} {1 - m.unexplained.value:.4f}" for m in self.evidence.matches[:4] if m is not best)
         text += f" (others: {rest})" if rest else ""
         return Claim(
@@ -173,14 +175,26 @@ class Examination:
         self.tune = scope.prompts(n_tune, "tune")
         self.contest = Contest(self.tune, points, battery.rivals(task) if rivals is None else rivals)
 
-    def check(self, n_prompts: int) -> None:
-        """Refuse too few prompts to score on.
+    def check(self, scope: Scope, n_prompts: int) -> None:
+        """Refuse too few prompts to score on, and a predictor that sees the answer.
 
         Raises:
-            MesascopeError: There are too few.
+            MesascopeError: There are too few, or a prediction depends on its own y or on later ones.
         """
         if n_prompts < MIN_PROMPTS:
             raise MesascopeError(f"n_prompts={n_prompts}: expected at least {MIN_PROMPTS}")
+        few = self.tune[:N_LEAK]
+        for t in {self.points[len(self.points) // 2], self.points[-1]}:
+            ys = few.ys.clone()
+            ys[:, t:] = -ys[:, t:]  # of the size that y has
+            seen = [kept for point, kept in zip(self.points, self.kept, strict=True) if point <= t]
+            once, again, other = (scope.predict(replace(few, ys=values))[:, seen] for values in (few.ys, few.ys, ys))
+            tolerance = (once - again).abs().max() + 1e-5 * few.ys.abs().max() + 1e-4 * once.abs()
+            if ((once - other).abs() > 10 * tolerance).any():
+                raise MesascopeError(
+                    f"{scope.source} predicts y at point {t} or before from the y of point {t} or later; a prediction "
+                    "at a point may see the points before it, and its own x"
+                )
 
     def enter(self, label: str, preds: Float[Tensor, "batch n_read"]) -> Subject:
         """Fit everything to a layer's predictions on the tuning prompts."""
@@ -228,9 +242,7 @@ class Examination:
         return self._skill(counted, self.tune).mean().item(), self.contest.explained(counted)
 
     def _evidence(self, subject: Subject) -> Evidence:
-        products = subject.products[0]
-        for more in subject.products[1:]:
-            products = products + more
+        products = Products.folded(subject.products, N_BLOCKS)
         parts = torch.cat(subject.skills).tensor_split(min(20, sum(map(len, subject.skills))))
         sums, counts = (torch.stack([f(part) for part in parts]) for f in (torch.sum, _length))
         twin_skill = prediction_interval(torch.tensor([skill for skill, _ in subject.twins])) if subject.twins else None

@@ -13,7 +13,7 @@ from mesascope.analyses.fitting import n_twin_prompts
 from mesascope.analyses.layers import predict_layers_on
 from mesascope.analyses.scope import Scope
 from mesascope.analyses.scorecard import Scorecard, keep_score
-from mesascope.models import Prompts
+from mesascope.models import MesascopeError, Prompts
 from mesascope.models.learners.base import Sweep
 
 NOT_LINEAR = "The task is not linear in x: learners on features of x, such as a deep model's, are not among the rivals."
@@ -125,14 +125,17 @@ def identify(
         n_fit: Prompts to fit the layers' readouts on.
         rivals: Learners over grids of their scalars; default `models.battery.rivals` of the task.
         shifts: Whether the output's learner is also held against the model out of distribution.
-        on_plan: Called before scoring with how far apart the rivals are, and how many prompts tell them apart.
+        on_plan: Called before scoring, unless that was done before, with how far apart the rivals are, and how many
+            prompts tell them apart.
 
     Raises:
         MesascopeError: The task is discrete, the model reads no point after the first, a prediction is NaN or
-            infinite, or there are too few prompts.
+            infinite or sees the answer, there is no rival, or there are too few prompts.
     """
     scope = scope.reseeded(seed)
-    key = ("identification", n_prompts, n_tune, n_fit, rivals and tuple(rivals), shifts)
+    if rivals is not None and not rivals:
+        raise MesascopeError("identify got no rivals; hand over at least one learner, or leave them out for all")
+    key = ("identification", n_prompts, n_tune, n_fit, None if rivals is None else tuple(rivals), shifts)
     return scope.once(key, lambda: _identify(scope, n_prompts, n_tune, n_fit, rivals, shifts, on_plan))
 
 
@@ -146,7 +149,7 @@ def _identify(
     on_plan: Callable[[Discrimination], None],
 ) -> Identification:
     examination = Examination(scope, n_tune, rivals)
-    examination.check(n_prompts)
+    examination.check(scope, n_prompts)
     layers = predict_layers_on(scope, examination.tune, n_fit)
     subjects = [examination.enter(label, preds) for label, preds in zip(layers.labels, layers.preds, strict=True)]
     plan = examination.plan(subjects[-1])

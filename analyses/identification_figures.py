@@ -1,5 +1,6 @@
 """The figures of an identification."""
 
+import math
 from typing import TYPE_CHECKING
 
 from mesascope.analyses.claim import Figure
@@ -122,7 +123,7 @@ def _strengths(result: "Identification") -> list[Figure]:
 def _scorecard(result: "Identification") -> Figure:
     card = result.scorecard
     assert card is not None
-    run = [score for score in card.scores if score.missed is not None]
+    run = [score for score in card.scores if score.missed is not None and math.isfinite(score.missed.value)]
     estimates = [score.missed for score in run if score.missed is not None]
     clipped = [Estimate(*(max(v, FLOOR) for v in (e.value, e.low, e.high))) for e in estimates]
     plot = with_band([score.shift for score in run], {card.learner: clipped}, "missed")

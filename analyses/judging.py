@@ -58,6 +58,8 @@ class Blend:
     """As a match's, in units of the smaller of the blend's error and prediction."""
     beaten: float
     """Share of bootstraps in which the best blend is nearer."""
+    unexplained: Estimate
+    """As a match's."""
     gained: float
     """Share of bootstraps in which the nearest single family misses more than the blend by `EXACT`."""
 
@@ -145,9 +147,7 @@ def name(evidence: Evidence) -> Verdict:
     if not best.unexplained.high <= MAX_UNEXPLAINED:
         return Verdict("none of the listed", (), f"{best.label} leaves {best.unexplained.value:.2g} of it unexplained")
     families = tuple(match.family for match in alive)
-    missed = (
-        f"{best.label} misses {best.missed.value:.2g} of its own size that could be explained ({EXACT:g} is allowed)"
-    )
+    missed = f"{best.label} misses {best.missed.value:.2g} of what could be explained ({EXACT:g} is allowed)"
     return Verdict(f"like {_either(families)}, but not it", families, missed)
 
 
@@ -198,6 +198,7 @@ def adequate(match: Match) -> bool:
 def blended(blend: Blend) -> bool:
     """Whether a mixture explains what could be explained, and is one."""
     near = blend.missed.value <= EXACT and blend.missed.high <= SURELY * EXACT
+    near = near and blend.unexplained.high <= MAX_UNEXPLAINED
     return near and blend.gained >= WIN and T_RANGE[0] < blend.t.low and blend.t.high < T_RANGE[1]
 
 

@@ -1,5 +1,6 @@
 """Does a learner that matches a model on its training distribution match it elsewhere too?"""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,7 +9,7 @@ import torch
 
 from mesascope.analyses.examination import Finding, as_json
 from mesascope.analyses.judging import EXACT
-from mesascope.analyses.scope import Scope
+from mesascope.analyses.scope import BATCH, Scope
 from mesascope.models import LinearRegression, MesascopeError, Prompts, prompting_suites
 from mesascope.models.battery import bounded
 from mesascope.models.inputs import Gaussian, Mixture, Uniform
@@ -71,7 +72,9 @@ class Scorecard:
         """The verdict, as far as the shifts bear it out."""
         if not verdict or verdict.startswith(("undetermined", "like", "none", "no ")):
             return verdict
-        return f"matches {verdict} on its training distribution" if self.failed else f"implements {verdict}"
+        if self.failed:
+            return f"matches {verdict} on its training distribution"
+        return f"implements {verdict}" if self.survived else verdict
 
     def data(self) -> dict[str, Any]:
         """Every shift."""
@@ -139,9 +142,15 @@ def score(scope: Scope, finding: Finding, shift: Shift) -> Score:
         prompts = shift.reorder(moved.prompts(N_PROMPTS, "shift"))
         read = scope.model.read_points(prompts.n_points)
         points = [t for t in read if t > 0 and (t == prompts.n_points - 1 or not shift.last_only)]
-        preds = bounded(moved.predict(prompts)[:, [list(read).index(t) for t in points]], prompts, points)
+        if not points:
+            return Score(shift.name, None, "it leaves no point to predict from others")
+        raw = torch.cat([scope.model(part.xs, part.ys).detach() for part in prompts.split(BATCH)])
     except MesascopeError as refused:
         return Score(shift.name, None, str(refused))
+    raw = raw[:, [list(read).index(t) for t in points]]
+    if not raw.isfinite().all():
+        return Score(shift.name, Estimate(math.inf, math.inf, math.inf), "it predicts NaN or infinity")
+    preds = bounded(raw, prompts, points)
     theirs = bounded(finding.learner.predict_at(prompts, points), prompts, points)
     missed, size = (values.square().sum(1) for values in (preds - theirs, theirs))
     error = (theirs - prompts.ys[:, points].double()).square().sum(1)

@@ -52,6 +52,8 @@ from mesascope.models.tasks.base import sampled_curvature
 N_PROMPTS, N_TUNE = 600, 200
 MIN_OVERALL, MIN_FAMILY = 0.97, 0.9
 """Shares of planted cases that must be recovered, over all and in each family."""
+MAX_T_ERROR = 0.1
+"""How far the share of a mixture may be off."""
 N_POOL = 16
 """Tasks of the pool that discrete MMSE is planted with."""
 NOISES = (0.0, 0.02, 0.1)
@@ -288,7 +290,7 @@ def run_selftest(
     untrained = []
     for index in range(n_untrained):
         on_case(f"untrained model {index + 1} of {n_untrained}")
-        untrained.append(_untrained(index))
+        untrained.append(_untrained(seed * n_untrained + index))
     return SelfTest(tuple(cases), tuple(untrained), seed)
 
 
@@ -335,7 +337,10 @@ def grade(plant: Plant, verdict: Verdict, examination: Examination, sigma: float
         sigma: Standard deviation of the noise on the predictions.
     """
     if verdict.named and set(verdict.families) == set(plant.families):
-        return True, ""
+        if len(plant.learners) == 1:
+            return True, ""
+        said, t = float(verdict.text.split("t=")[1]), plant.t if verdict.families == plant.families else 1 - plant.t
+        return abs(said - t) <= MAX_T_ERROR, "" if abs(said - t) <= MAX_T_ERROR else f"t is {t:.2f}"
     contest, points = examination.contest, examination.points
     target = Target(examination.tune, points, examination.counted(plant.predict(examination.tune)))
     if verdict.named and len(verdict.families) == 1:
@@ -347,9 +352,9 @@ def grade(plant: Plant, verdict: Verdict, examination: Examination, sigma: float
         others = contest.fit(target.preds, among=set(verdict.families) - set(plant.families)).values()
         missed = [(target.predict(other) - target.preds).square().sum(1) for other in others]
         enough = [needed(each, target.preds.square().sum(1), sigma**2) for each in missed]
-        if all(n is None or n > N_PROMPTS for n in enough):
+        if enough and all(n is None or n > N_PROMPTS for n in enough):
             return True, f"{N_PROMPTS} prompts do not tell them apart"
-        return False, f"{max(n for n in enough if n is not None)} prompts tell them apart"
+        return False, f"prompts that tell them apart: {enough}"
     return False, verdict.reason
 
 

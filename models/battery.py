@@ -213,6 +213,8 @@ def _polish_mixture(a: Learner, b: Learner, target: Target) -> tuple[Learner, Le
 def _minimised(
     residuals: Callable[[np.ndarray], np.ndarray], start: np.ndarray, n_evaluations: int = MAX_EVALUATIONS
 ) -> np.ndarray:
-    found = least_squares(residuals, start, method="lm", x_scale="jac", max_nfev=n_evaluations)
+    # MINPACK is much the faster, but wants as many residuals as scalars.
+    method = "lm" if len(residuals(start)) >= len(start) else "trf"
+    found = least_squares(residuals, start, method=method, x_scale="jac", max_nfev=n_evaluations)
     values: np.ndarray = found.x
     return values

@@ -33,6 +33,16 @@ class Products:
             raise ValueError(f"products of {self.names} and of {other.names} do not add up")
         return Products(self.names, torch.cat([self.blocks, other.blocks]))
 
+    @staticmethod
+    def folded(parts: Sequence["Products"], n_blocks: int) -> "Products":
+        """The sum of all parts, with consecutive blocks added up until there are at most `n_blocks`."""
+        joined = parts[0]
+        if len(parts) > 1:
+            joined = Products(joined.names, torch.cat([part.blocks for part in parts]))
+        if len(joined.blocks) <= n_blocks:
+            return joined
+        return Products(joined.names, torch.stack([b.sum(0) for b in joined.blocks.tensor_split(n_blocks)]))
+
     @cached_property
     def total(self) -> Float[Tensor, "n_names n_names"]:
         """The sum over all prompts."""

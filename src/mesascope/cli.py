@@ -142,7 +142,8 @@ def identify(
     scope = _attach(ckpt, seed, device, w_std)
     with _progress(1, "identifying") as advance:
         advance("identification")
-        result = run(scope, n_prompts=n_prompts, n_fit=readout_prompts, shifts=shifts, on_plan=announce)
+        keep = shifts and not discriminating  # the designed prompts are a shift themselves
+        result = run(scope, n_prompts=n_prompts, n_fit=readout_prompts, shifts=keep, on_plan=announce)
         if discriminating:
             nearest = {match.family for match in result.output.evidence.matches[:N_DESIGNED]}
             learners = [learner for family, learner in result.output.learners.items() if family in nearest]

@@ -93,7 +93,9 @@ def test_a_claim_is_one_sentence_that_names_the_nearest_or_says_why_not(examinat
     named, nothing = examined(examination, Newton(3).predict, lambda p: torch.zeros_like(p.ys))
     claim = named.claim()
     assert claim.id == "identification.layer_0" and claim.verdict == "Newton"
-    assert claim.text.startswith("The reading of layer 0 is explained to 1.0000 by Newton k=3, of 1.0000 that can be")
+    assert claim.text.startswith(
+        "The reading of layer 0 is explained to 1.0000 by Newton k=3, of 1.0000 that a filter or all rivals"
+    )
     assert claim.text.endswith(".") and claim.value == pytest.approx(1)
     empty = nothing.claim()
     assert "is given no name: it predicts too little" in empty.text and empty.value == 0 and empty.null is None
@@ -109,10 +111,10 @@ def test_data_hold_what_the_verdict_rests_on(examination):
 @pytest.mark.parametrize("n", [0, 39])
 def test_too_few_prompts_are_refused(examination, n):
     with pytest.raises(MesascopeError, match=f"n_prompts={n}: expected at least 40"):
-        examination.check(n)
+        examination.check(attach(LeastSquares(), task=TASK), n)
     with pytest.raises(MesascopeError, match=f"n_tune={n}: expected at least 40"):
         Examination(attach(LeastSquares(), task=TASK), n, few())
-    examination.check(40)
+    examination.check(attach(LeastSquares(), task=TASK), 40)
 
 
 def test_a_model_that_reads_one_point_is_compared_there(predicts_y: HookedRegressor):

@@ -118,8 +118,8 @@ def test_a_planted_learner_is_found_by_name_among_all_families(learner, noise):
     assert result.verdict == learner.family
     output = result.output
     assert output.verdict.named and output.learner.family == learner.family
-    # Little but the noise on the predictions is left, noise²/(1 + noise²); several scalars are fitted to some of it, and
-    # on a spectrum this wide a few prompts then show it.
+    # Little but the noise on the predictions is left, noise²/(1 + noise²); several scalars are fitted to some of it,
+    # and on a spectrum this wide a few prompts then show it.
     left = noise**2 / (1 + noise**2)
     assert 0.8 * left <= output.best.unexplained.value <= (1.2 if len(learner.parameters()) < 2 else 2.5) * left + 1e-4
     if not noise and learner.family != "conjugate gradient":  # BFGS is written as CG
@@ -472,3 +472,20 @@ def test_an_untrained_decoder_gets_no_algorithm_at_any_layer(seed):
     result = quick(decoder(seed, n_layers=1), task, n_prompts=100, n_tune=60)
     assert [layer.label for layer in result.layers] == ["input", "layer 1", "final norm", "output"]
     assert all(layer.verdict.text == "no algorithm" for layer in result.layers)
+
+
+class Leaking:
+    """It returns the answer."""
+
+    def predict(self, prompts: Prompts) -> torch.Tensor:
+        return prompts.ys.clone()
+
+
+def test_a_predictor_that_sees_the_answer_is_refused_in_one_line():
+    with pytest.raises(MesascopeError, match="^<.*Leaking.*> predicts y at point [^\n]* from the y of point [^\n]*$"):
+        quick(Leaking())
+
+
+def test_no_rivals_are_refused():
+    with pytest.raises(MesascopeError, match="^identify got no rivals; [^\n]*$"):
+        identify(attach(LeastSquares(), task=WIDE), rivals=[])

@@ -41,7 +41,7 @@ def winner(family="A", missed=0.001, **more):
 
 
 def blend(a, b, t=0.5, missed=0.001, beaten=0.0, half=0.01, gained=1.0):
-    return Blend((a, b), (f"{a}*", f"{b}*"), about(t, half), about(missed), beaten, gained)
+    return Blend((a, b), (f"{a}*", f"{b}*"), about(t, half), about(missed), beaten, about(0.01), gained)
 
 
 def evidence(*matches, limits=None, blends=(), skill=None, untrained=None):
@@ -175,7 +175,7 @@ def test_the_upper_end_of_the_interval_counts():
 
 @pytest.mark.parametrize("high, enough", [(SURELY * EXACT, True), (SURELY * EXACT + TINY, False), (math.nan, False)])
 def test_the_upper_end_of_a_mixtures_interval_may_lie_beyond_by_so_much(high, enough):
-    mixed = Blend(("A", "B"), ("A*", "B*"), about(0.5), Estimate(0.001, 0.0, high), 0.0, 1.0)
+    mixed = Blend(("A", "B"), ("A*", "B*"), about(0.5), Estimate(0.001, 0.0, high), 0.0, about(0.01), 1.0)
     assert blended(mixed) is enough
 
 
@@ -189,7 +189,7 @@ def test_a_mixture_must_gain_on_the_nearest_single_family(gained, is_one):
 def test_the_nearest_that_misses_too_much_is_only_like_it():
     verdict = judge(evidence(winner("A", missed=EXACT + TINY, unexplained=0.02), match("B")))
     assert verdict.text == "like A, but not it" and verdict.families == ("A",) and not verdict.named
-    assert verdict.reason == "A* misses 0.01 of its own size that could be explained (0.01 is allowed)"
+    assert verdict.reason == "A* misses 0.01 of what could be explained (0.01 is allowed)"
 
 
 def test_two_that_are_left_and_miss_too_much_are_both_only_like_it():
@@ -288,3 +288,8 @@ def test_a_scaled_learner_that_is_nearest_is_none_of_the_mixtures_that_fit_as_we
 
 def test_a_mixtures_label_says_what_is_mixed():
     assert blend("A", "B", 0.256).label == "A* and B* at t=0.26"
+
+
+def test_a_mixture_that_leaves_too_much_unexplained_is_none():
+    mixed = Blend(("A", "B"), ("A*", "B*"), about(0.5), about(0.001), 0.0, about(MAX_UNEXPLAINED + TINY), 1.0)
+    assert not blended(mixed)

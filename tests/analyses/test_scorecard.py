@@ -180,7 +180,7 @@ def test_twice_what_is_missed_in_distribution_is_allowed():
 
     card = Scorecard("A", (missed(0.05), missed(0.0999), missed(0.1001)), 0.1)
     assert card.survived == ("s",) and card.failed == ("s",)
-    result = identified(Made(lambda p: Newton(3).predict(p) + 0.02 * p.ys))
+    result = identified(Made(lambda p: Newton(3).predict(p) + 0.02 * p.xs[..., 0].sin()))
     if result.scorecard is not None:
         inside = result.scorecard.scores[0].missed
         assert inside is not None and result.scorecard.allowed == max(0.01, 2 * inside.value)

@@ -120,3 +120,11 @@ def test_leaving_a_block_out_leaves_the_products_of_the_others():
     found = Products.of(given, 3)
     rest = Products.of({name: torch.cat([v[:4], v[8:]]) for name, v in given.items()}, 1)
     torch.testing.assert_close(found.leave_one_out()[1], rest.total)
+
+
+def test_folding_keeps_the_sum_and_bounds_the_blocks():
+    torch.manual_seed(0)
+    parts = [Products.of({name: torch.randn(12, 3) for name in "ab"}, 6) for _ in range(5)]
+    folded = Products.folded(parts, 10)
+    assert len(folded.blocks) == 10 and len(Products.folded(parts[:1], 10).blocks) == 6
+    torch.testing.assert_close(folded.total, sum(part.total for part in parts))
