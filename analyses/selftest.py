@@ -354,7 +354,7 @@ def grade(plant: Plant, verdict: Verdict, examination: Examination, sigma: float
         enough = [needed(each, target.preds.square().sum(1), sigma**2) for each in missed]
         if enough and all(n is None or n > N_PROMPTS for n in enough):
             return True, f"{N_PROMPTS} prompts do not tell them apart"
-        return False, f"prompts that tell them apart: {enough}"
+        return False, f"{enough} prompts tell them apart"
     return False, verdict.reason
 
 

@@ -604,7 +604,7 @@ def test_selftest_prints_json_for_machines(run, planted, right):
     content = json.loads(out)
     assert code == (0 if right else 1)
     assert content["seed"] == 5 and content["recovered"] == float(right)
-    assert content["untrained"] == [{"seed": 0, "model": "LSTM", "named": []}]
+    assert content["untrained"] == [{"seed": 5, "model": "LSTM", "named": []}]
     assert bool(content["failures"]) is not right
 
 
