@@ -125,7 +125,7 @@ def test_a_planted_learner_is_found_by_name_among_all_families(learner, noise):
     # Little but the noise on the predictions is left, noise²/(1 + noise²); several scalars are fitted to some of it,
     # and on a spectrum this wide a few prompts then show it.
     left = noise**2 / (1 + noise**2)
-    assert 0.8 * left <= output.best.unexplained.value <= (1.2 if len(learner.parameters()) < 2 else 2.5) * left + 1e-4
+    assert 0.6 * left <= output.best.unexplained.value <= (1.5 if len(learner.parameters()) < 2 else 2.5) * left + 1e-4
     if not noise and learner.family != "conjugate gradient":  # BFGS is written as CG
         assert output.learner.strength == pytest.approx(learner.strength, rel=1e-2)
 
