@@ -4,6 +4,8 @@ import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from mesascope.probes import Estimate
+
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure as PlotlyFigure
 
@@ -74,6 +76,15 @@ class Result:
         """This result as `report.json` holds it; NaN and infinities become null."""
         claims = [asdict(claim) for claim in self.claims]
         return finite({"claims": claims, "warnings": list(self.warnings), "data": self.data()})
+
+
+NOT_LINEAR = "The task is not linear in x: learners on features of x, such as a deep model's, are not among the rivals."
+"""A warning of every result that holds a model against learners."""
+
+
+def as_json(estimate: Estimate) -> dict[str, Any]:
+    """A number with its interval."""
+    return {"value": estimate.value, "ci": list(estimate.ci)}
 
 
 def fixed(value: float, digits: int = 3) -> str:

@@ -13,7 +13,7 @@ from mesascope.models.spectra import Isotropic, LogUniform, TwoLevel
 
 N_PROMPTS = 128
 SPECTRA = (Isotropic(), LogUniform(kappa=10), LogUniform(kappa=100), LogUniform(kappa=1000), TwoLevel(ratio=100))
-NOISES, SCALES = (0.0, 0.1), (0.5, 2.0)
+NOISES, SCALES = (0.1,), (0.5, 2.0)
 """Noise relative to the standard deviation of y, and scales of x."""
 
 
@@ -40,7 +40,7 @@ def candidates(task: LinearRegression) -> dict[str, LinearRegression]:
         spread = task.model_copy(update={"inputs": Gaussian(spectrum=spectrum, scale=scale)})
         found[f"spectrum {spectrum.kind}{_condition(spectrum)}"] = spread
     wide = found["spectrum log_uniform(100)"]
-    for noise in NOISES[1:]:
+    for noise in NOISES:
         found[f"log_uniform(100), noise {noise:g}"] = wide.model_copy(update={"noise_std": noise * y_std})
     for factor in SCALES:
         inputs = wide.inputs.model_copy(update={"scale": factor * scale})

@@ -9,24 +9,24 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mesascope.analyses.candidates import Candidates
-from mesascope.analyses.claim import Claim
+from mesascope.analyses.claim import Claim, as_json
 from mesascope.analyses.contest import Contest
 from mesascope.analyses.discrimination import Discrimination, discriminate
 from mesascope.analyses.evidence import gather
 from mesascope.analyses.judging import MIN_SKILL, Blend, Evidence, Match, Verdict, judge, wants_mixtures
 from mesascope.analyses.scope import Scope
 from mesascope.analyses.strength import measure_share, measure_strength
+from mesascope.analyses.units import prompts_per_unit
 from mesascope.models import Learner, MesascopeError, Prompts, battery
 from mesascope.models.learners.base import Sweep
 from mesascope.models.streams import generator
-from mesascope.probes import Estimate, Products, jackknife_ratio, prediction_interval
+from mesascope.probes import Estimate, Products, block_sums, jackknife_ratio, prediction_interval
+from mesascope.probes.jackknife import N_BLOCKS as N_LEFT_OUT
 
 N_BLOCKS, MIN_PROMPTS = 200, 40
 """Blocks of prompts whose resamples give the intervals, and the fewest prompts."""
 N_LEAK = 16
 """Prompts on which it is tried whether predictions see the answer."""
-MIN_POINTS, MIN_UNIT = 5, 20
-"""Where fewer points are read than the first, skill is a cosine over several prompts with the second's points."""
 
 
 @dataclass(frozen=True)
@@ -119,16 +119,13 @@ class Finding:
                     "learners": list(blend.labels),
                     "t": as_json(blend.t),
                     "missed": as_json(blend.missed),
+                    "unexplained": as_json(blend.unexplained),
                     "beaten": blend.beaten,
+                    "gained": blend.gained,
                 }
                 for blend in evidence.blends
             ],
         }
-
-
-def as_json(estimate: Estimate) -> dict[str, Any]:
-    """A number with its interval."""
-    return {"value": estimate.value, "ci": list(estimate.ci)}
 
 
 def describe_estimate(symbol: str, estimate: Estimate) -> str:
@@ -171,11 +168,11 @@ class Examination:
             )
         if n_tune < MIN_PROMPTS:
             raise MesascopeError(f"n_tune={n_tune}: expected at least {MIN_PROMPTS}")
-        self.points, self.kept, self.seed = points, [list(read).index(t) for t in points], scope.seed
+        self.scope, self.points, self.kept = scope, points, [list(read).index(t) for t in points]
         self.tune = scope.prompts(n_tune, "tune")
         self.contest = Contest(self.tune, points, battery.rivals(task) if rivals is None else rivals)
 
-    def check(self, scope: Scope, n_prompts: int) -> None:
+    def check(self, n_prompts: int) -> None:
         """Refuse too few prompts to score on, and a predictor that sees the answer.
 
         Raises:
@@ -188,12 +185,14 @@ class Examination:
             ys = few.ys.clone()
             ys[:, t:] = -ys[:, t:]  # of the size that y has
             seen = [kept for point, kept in zip(self.points, self.kept, strict=True) if point <= t]
-            once, again, other = (scope.predict(replace(few, ys=values))[:, seen] for values in (few.ys, few.ys, ys))
+            once, again, other = (
+                self.scope.predict(replace(few, ys=values))[:, seen] for values in (few.ys, few.ys, ys)
+            )
             tolerance = (once - again).abs().max() + 1e-5 * few.ys.abs().max() + 1e-4 * once.abs()
             if ((once - other).abs() > 10 * tolerance).any():
                 raise MesascopeError(
-                    f"{scope.source} predicts y at point {t} or before from the y of point {t} or later; a prediction "
-                    "at a point may see the points before it, and its own x"
+                    f"{self.scope.source} predicts y at point {t} or before from the y of point {t} or later; a "
+                    "prediction at a point may see the points before it, and its own x"
                 )
 
     def enter(self, label: str, preds: Float[Tensor, "batch n_read"]) -> Subject:
@@ -243,11 +242,12 @@ class Examination:
 
     def _evidence(self, subject: Subject) -> Evidence:
         products = Products.folded(subject.products, N_BLOCKS)
-        parts = torch.cat(subject.skills).tensor_split(min(20, sum(map(len, subject.skills))))
-        sums, counts = (torch.stack([f(part) for part in parts]) for f in (torch.sum, _length))
+        skills = torch.cat(subject.skills)
+        n_blocks = min(N_LEFT_OUT, len(skills))
+        skill = jackknife_ratio(block_sums(skills, n_blocks), block_sums(torch.ones_like(skills), n_blocks))
         twin_skill = prediction_interval(torch.tensor([skill for skill, _ in subject.twins])) if subject.twins else None
-        rng = generator(self.seed, "bootstrap", subject.label)
-        return gather(subject.candidates, products, jackknife_ratio(sums, counts), twin_skill, rng)
+        rng = generator(self.scope.seed, "bootstrap", subject.label)
+        return gather(subject.candidates, products, skill, twin_skill, rng)
 
     def _conclude(self, subject: Subject) -> Finding:
         evidence = self._evidence(subject)
@@ -274,15 +274,10 @@ class Examination:
 
     def _skill(self, counted: Float[Tensor, "batch n_counted"], prompts: Prompts) -> Float[Tensor, " n_units"]:
         """cos(ŷ, y) by prompt, or by unit of prompts: blind to how large errors are."""
-        unit = 1 if len(self.points) >= MIN_POINTS else -(-MIN_UNIT // len(self.points))
-        unit = min(unit, len(counted))
+        unit = min(prompts_per_unit(len(self.points)), len(counted))
         whole = len(counted) - len(counted) % unit
         preds, ys = (
             values[:whole].double().unflatten(0, (-1, unit)).flatten(1)
             for values in (counted, prompts.ys[:, self.points])
         )
         return torch.nn.functional.cosine_similarity(preds, ys, dim=-1).nan_to_num(0.0)
-
-
-def _length(part: Float[Tensor, " n"]) -> Float[Tensor, ""]:
-    return torch.tensor(float(len(part)), dtype=part.dtype, device=part.device)

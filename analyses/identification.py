@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from mesascope.analyses.claim import Claim, Figure, Result
+from mesascope.analyses.claim import NOT_LINEAR, Claim, Figure, Result
 from mesascope.analyses.discrimination import Discrimination
 from mesascope.analyses.examination import Examination, Finding, describe_estimate
 from mesascope.analyses.fitting import n_twin_prompts
@@ -15,8 +15,6 @@ from mesascope.analyses.scope import Scope
 from mesascope.analyses.scorecard import Scorecard, keep_score
 from mesascope.models import MesascopeError, Prompts
 from mesascope.models.learners.base import Sweep
-
-NOT_LINEAR = "The task is not linear in x: learners on features of x, such as a deep model's, are not among the rivals."
 
 
 @dataclass(frozen=True)
@@ -149,7 +147,7 @@ def _identify(
     on_plan: Callable[[Discrimination], None],
 ) -> Identification:
     examination = Examination(scope, n_tune, rivals)
-    examination.check(scope, n_prompts)
+    examination.check(n_prompts)
     layers = predict_layers_on(scope, examination.tune, n_fit)
     subjects = [examination.enter(label, preds) for label, preds in zip(layers.labels, layers.preds, strict=True)]
     plan = examination.plan(subjects[-1])

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mesascope.analyses.claim import fixed
+from mesascope.models.battery import NEGLIGIBLE
+from mesascope.models.learners.zero import Zero
 from mesascope.probes import Estimate
 
 MIN_SKILL = 0.1
@@ -14,13 +16,11 @@ EXACT = 0.01
 """Share of the learner's own size (see `Match.missed`) that a name may miss of what could be explained."""
 SURELY = 2.0
 """How far beyond that the upper end of its interval may lie."""
-NEGLIGIBLE = 0.001
-"""The same share below which a richer family's better fit buys nothing: the simpler one keeps the name."""
 CLOSER = 0.25
 """A rival is excluded only if the best match misses less than this part of what the rival misses."""
 WIN = 0.975
 """Share of bootstraps in which the best match must be nearer than a rival to exclude it."""
-ZERO = "zero"
+ZERO = Zero.family
 """The family that a learner is mixed with to be scaled."""
 T_RANGE = (0.05, 0.95)
 """A mixture outside of this, with its interval, is one of the two."""

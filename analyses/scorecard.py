@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from mesascope.analyses.examination import Finding, as_json
+from mesascope.analyses.claim import as_json
+from mesascope.analyses.examination import Finding
 from mesascope.analyses.judging import EXACT
 from mesascope.analyses.scope import BATCH, Scope
 from mesascope.models import LinearRegression, MesascopeError, Prompts, prompting_suites

@@ -362,23 +362,7 @@ def _untrained(index: int) -> Untrained:
     """One of the kinds of model that can be examined, with weights from seed `index`."""
     kinds = {
         "decoder": RegressorConfig(n_dims=4, n_points=12, n_layers=2, n_heads=2, d_model=32),
-        "linear attention": RegressorConfig(
-            n_dims=4,
-            n_points=12,
-            n_layers=2,
-            n_heads=1,
-            d_model=5,
-            d_mlp=0,
-            layout="joint",
-            attention="linear",
-            causal=False,
-            query_is_key=False,
-            layer_norm=False,
-            read_in="slots",
-            read_out="slots",
-            positions="none",
-            attention_bias=False,
-        ),
+        "linear attention": RegressorConfig.linear_self_attention(n_dims=4, n_points=12, n_layers=2),
         "LSTM": RegressorConfig(n_dims=4, n_points=12, n_layers=2, n_heads=1, d_model=32, block="lstm"),
     }
     name = list(kinds)[index % len(kinds)]

@@ -11,9 +11,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mesascope.analyses.claim import Claim, Figure, Result
+from mesascope.analyses.claim import NOT_LINEAR, Claim, Figure, Result, as_json
 from mesascope.analyses.layers import layer_label, layer_readers
 from mesascope.analyses.scope import BATCH, PredictorModel, Scope
+from mesascope.analyses.units import prompts_per_unit
 from mesascope.models import HookedRegressor, Learner, MesascopeError, Prompts
 from mesascope.models.battery import rivals as rivals_of
 from mesascope.models.errors import nearest
@@ -24,8 +25,6 @@ from mesascope.probes.induced import Predict, layer_predictor
 from mesascope.probes.similarity import ByErrors, ByWeights, Measure, Roster, SimilaritySums, holds_weights
 
 N_BLOCKS = 20
-MIN_POINTS, MIN_UNIT = 5, 20
-"""A model that reads fewer points than the first gets units of several prompts with at least the second's errors."""
 MIN_LAYERS = 3
 """Layers that a course of steps needs for a line through it to say anything."""
 
@@ -194,11 +193,7 @@ class Similarity(Result):
     @property
     def warnings(self) -> tuple[str, ...]:
         """A task for which the learners are the wrong ones."""
-        if self.linear_task:
-            return ()
-        return (
-            "The task is not linear in x: learners on features of x, such as a deep model's, are not among the rivals.",
-        )
+        return () if self.linear_task else (NOT_LINEAR,)
 
     @property
     def claims(self) -> tuple[Claim, ...]:
@@ -254,12 +249,11 @@ def _as_json(found: Comparison) -> dict[str, Any]:
                     {
                         "family": match.family,
                         "learner": match.learner.label,
-                        "similarity": {"value": match.similarity.value, "ci": list(match.similarity.ci)},
+                        "similarity": as_json(match.similarity),
                         "zero": match.zero,
                         "shuffled": match.shuffled,
-                        "lead": {"value": match.lead.value, "ci": list(match.lead.ci)},
-                        "untrained": match.untrained
-                        and {"value": match.untrained.value, "ci": list(match.untrained.ci)},
+                        "lead": as_json(match.lead),
+                        "untrained": match.untrained and as_json(match.untrained),
                         "verdict": match.verdict,
                     }
                     for match in layer.matches
@@ -463,7 +457,7 @@ def _measure(scope: Scope, n_prompts: int, n_fit: int, empty_prefix: bool, sweep
         raise MesascopeError(
             f"{scope.source} reads no point after the first of n_points={task.n_points}; use longer prompts"
         )
-    unit = 1 if len(points) >= MIN_POINTS else -(-MIN_UNIT // len(points))
+    unit = prompts_per_unit(len(points))
     bench = Bench(scope, ByErrors(read, points, unit), n_fit)
     errors = compare(bench, sweeps, _enough(n_prompts, unit), at_least(n_prompts // 2, unit))
     prefixes, weights = _prefixes(points, task.n_dims), None

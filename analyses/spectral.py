@@ -3,8 +3,7 @@
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, ClassVar
 
-from mesascope.analyses.claim import Claim, Figure, Result
-from mesascope.analyses.examination import as_json
+from mesascope.analyses.claim import Claim, Figure, Result, as_json
 from mesascope.analyses.scope import Scope
 from mesascope.analyses.spectral_claims import (
     explained_claim,
@@ -19,7 +18,7 @@ from mesascope.analyses.spectral_measurement import Measurement
 from mesascope.analyses.spectral_steps import Step
 from mesascope.models import MesascopeError
 from mesascope.probes import Estimate
-from mesascope.probes.intervals import N_BLOCKS
+from mesascope.probes.jackknife import N_BLOCKS
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from mesascope.probes import (
     weights_by_jacobian,
     weights_by_queries,
 )
-from mesascope.probes.intervals import N_BLOCKS
+from mesascope.probes.jackknife import N_BLOCKS
 
 STREAM, REFERENCE = "spectral", 1.5
 """Stream of the prompts; the prefix that claims are about, in points per dimension: enough to have learned from, and

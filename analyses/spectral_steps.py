@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mesascope.models import FilterLearner, GradientDescentPlusPlus, HookedRegressor
 from mesascope.probes import Estimate, Spectrum, jackknifed, share_of_prompts
-from mesascope.probes.intervals import N_BLOCKS
+from mesascope.probes.jackknife import N_BLOCKS
 
 
 @dataclass(frozen=True)

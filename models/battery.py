@@ -31,7 +31,7 @@ UNSURE, EARNED = 0.03, 0.1
 """Part of the unexplainable that is not worth one either, and how much of the log of the rest one must bring."""
 WORTH, ROUNDING = 0.02, 1e-7
 """Part of what is left to explain, and of the target's size, that a change of steps must bring to be made."""
-EXACT, HOPELESS = 1e-14, 0.2
+SOLVED, FAR = 1e-14, 0.2
 """Shares of the target's size below which nothing is left to refine, and above which more or fewer steps will not."""
 
 
@@ -125,7 +125,7 @@ def refine(learner: Learner, target: Target) -> Learner:
     if not len(learner.parameters()):
         return learner
     best = polish(learner, target)
-    if not EXACT < target.distance(best) / target.size < HOPELESS:
+    if not SOLVED < target.distance(best) / target.size < FAR:
         return best
     return _stepped(best, lambda moved: polish(moved, target), target.distance, target)
 
@@ -173,7 +173,7 @@ def refine_mixtures(pairs: Sequence[tuple[Learner, Learner]], target: Target) ->
 
 
 def _step_mixture(a: Learner, b: Learner, target: Target) -> tuple[Learner, Learner]:
-    if _left(a, b, target) > EXACT * target.size:
+    if _left(a, b, target) > SOLVED * target.size:
         a = _stepped(
             a, lambda moved: _polish_mixture(moved, b, target)[0], lambda moved: _left(moved, b, target), target
         )

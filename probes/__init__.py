@@ -12,8 +12,15 @@ from mesascope.probes.induced import (
     weights_by_jacobian,
     weights_by_queries,
 )
-from mesascope.probes.intervals import jackknifed, share_explained, share_of_prompts
-from mesascope.probes.jackknife import Estimate, block_sums, jackknife_ratio, prediction_interval
+from mesascope.probes.jackknife import (
+    Estimate,
+    block_sums,
+    jackknife_ratio,
+    jackknifed,
+    prediction_interval,
+    share_explained,
+    share_of_prompts,
+)
 from mesascope.probes.moments import Moments
 from mesascope.probes.products import Products, distances, mixing
 from mesascope.probes.readout import LinearReadout, choose_alpha

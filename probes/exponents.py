@@ -8,8 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mesascope.models.errors import MesascopeError
-from mesascope.probes.intervals import N_BLOCKS, jackknifed
-from mesascope.probes.jackknife import Estimate
+from mesascope.probes.jackknife import N_BLOCKS, Estimate, jackknifed
 from mesascope.probes.spectrum import Spectrum
 
 P_BOUNDS, S_BOUNDS, LOG_MAX = (-2.0, 8.0), (-14.0, 8.0), 300.0

@@ -12,8 +12,7 @@ from mesascope.models.errors import MesascopeError
 from mesascope.models.inputs import random_bases
 from mesascope.models.prompts import Prompts
 from mesascope.models.regressor import HookedRegressor
-from mesascope.probes.intervals import share_of_prompts
-from mesascope.probes.jackknife import Estimate
+from mesascope.probes.jackknife import Estimate, share_of_prompts
 
 Predict = Callable[[Prompts], Float[Tensor, "n_labels batch n_read"]]
 """What each of some labels (a model's layers and its output, or a learner alone) predicts at the points it reads."""

@@ -36,9 +36,7 @@ class Products:
     @staticmethod
     def folded(parts: Sequence["Products"], n_blocks: int) -> "Products":
         """The sum of all parts, with consecutive blocks added up until there are at most `n_blocks`."""
-        joined = parts[0]
-        if len(parts) > 1:
-            joined = Products(joined.names, torch.cat([part.blocks for part in parts]))
+        joined = sum(parts[1:], parts[0])
         if len(joined.blocks) <= n_blocks:
             return joined
         return Products(joined.names, torch.stack([b.sum(0) for b in joined.blocks.tensor_split(n_blocks)]))
@@ -58,15 +56,6 @@ class Products:
         picks = torch.randint(n_blocks, (n, n_blocks), generator=rng)
         counts = torch.zeros(n, n_blocks, dtype=torch.float64).scatter_add_(1, picks, torch.ones(n, n_blocks).double())
         return (counts @ self.blocks.cpu().flatten(1)).unflatten(1, self.blocks.shape[1:])
-
-    def shares(self, names: Sequence[str], of: str) -> Float[Tensor, " n_names"]:
-        """Σ (v_name − v_of)² / Σ v_of² for some names."""
-        target = self.index(of)
-        return distances(self.total, target)[[self.index(name) for name in names]] / self.total[target, target]
-
-    def leave_one_out(self) -> Float[Tensor, "n_blocks n_names n_names"]:
-        """Sums over all blocks but one."""
-        return self.total - self.blocks
 
 
 def distances(products: Float[Tensor, "*lead n n"], to: int) -> Float[Tensor, "*lead n"]:

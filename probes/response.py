@@ -8,8 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mesascope.models.errors import MesascopeError
-from mesascope.probes.intervals import jackknifed, share_explained
-from mesascope.probes.jackknife import Estimate, jackknife_ratio
+from mesascope.probes.jackknife import Estimate, jackknife_ratio, jackknifed, share_explained
 from mesascope.probes.spectrum import UNITS, Parts, Spectrum
 from mesascope.probes.spline_regression import KNOTS, Basis, Normal
 

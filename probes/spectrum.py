@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mesascope.models.errors import MesascopeError, nearest
 from mesascope.models.prompts import Prompts
-from mesascope.probes.intervals import N_BLOCKS
+from mesascope.probes.jackknife import N_BLOCKS
 
 BATCH = 512
 """Prompts decomposed at once."""

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from scipy.interpolate import BSpline
 from torch import Tensor
 
-from mesascope.probes.intervals import N_BLOCKS
+from mesascope.probes.jackknife import N_BLOCKS
 from mesascope.probes.spectrum import Parts
 
 DEGREE, KNOTS = 3, (2, 3, 4, 6, 8, 12, 16)

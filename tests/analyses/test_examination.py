@@ -105,16 +105,24 @@ def test_data_hold_what_the_verdict_rests_on(examination):
     found = examined(examination, mix)[0].data()
     json.dumps(found, allow_nan=False)
     assert {match["family"] for match in found["matches"]} == set(FAMILIES)
-    assert found["blends"] and {"families", "learners", "t", "missed", "beaten"} == set(found["blends"][0])
+    assert found["blends"] and {
+        "families",
+        "learners",
+        "t",
+        "missed",
+        "unexplained",
+        "beaten",
+        "gained",
+    } == set(found["blends"][0])
 
 
 @pytest.mark.parametrize("n", [0, 39])
 def test_too_few_prompts_are_refused(examination, n):
     with pytest.raises(MesascopeError, match=f"n_prompts={n}: expected at least 40"):
-        examination.check(attach(LeastSquares(), task=TASK), n)
+        examination.check(n)
     with pytest.raises(MesascopeError, match=f"n_tune={n}: expected at least 40"):
         Examination(attach(LeastSquares(), task=TASK), n, few())
-    examination.check(attach(LeastSquares(), task=TASK), 40)
+    examination.check(40)
 
 
 def test_a_model_that_reads_one_point_is_compared_there(predicts_y: HookedRegressor):

@@ -10,9 +10,8 @@ from mesascope.analyses import (
     Readouts,
     attach,
     evidence,
-    examination,
     scope,
-    similarity,
+    units,
     write_report,
 )
 from mesascope.models import HookedRegressor, RegressorConfig
@@ -44,8 +43,7 @@ def untrained(family: str) -> tuple[RunConfig, HookedRegressor]:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(examination, "MIN_UNIT", 5)
-    monkeypatch.setattr(similarity, "MIN_UNIT", 5)
+    monkeypatch.setattr(units, "MIN_UNIT", 5)
     monkeypatch.setattr(evidence, "N_BOOTSTRAPS", 100)
     monkeypatch.setattr(scope, "N_TWINS", 4)
 

@@ -6,7 +6,7 @@ from scipy.optimize import least_squares
 from mesascope.models import FilterLearner, GradientDescent, LeastSquares, MesascopeError, Newton, Prompts, Ridge
 from mesascope.probes import Spectrum, fit_exponents, jackknifed
 from mesascope.probes.exponents import PowerCurve
-from mesascope.probes.intervals import N_BLOCKS
+from mesascope.probes.jackknife import N_BLOCKS
 from tests.probes.prompts import noise, sampled
 
 

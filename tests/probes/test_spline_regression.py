@@ -1,6 +1,6 @@
 import torch
 
-from mesascope.probes.intervals import N_BLOCKS
+from mesascope.probes.jackknife import N_BLOCKS
 from mesascope.probes.spline_regression import Normal
 from tests.probes.prompts import noise
 
