@@ -10,7 +10,7 @@ from mesascope.analyses.scope import attach
 from mesascope.analyses.selftest import Plant
 from mesascope.analyses.strength import measure_share, measure_strength
 from mesascope.models import Learner, LeastSquares, LinearRegression
-from mesascope.models.battery import Target, refine_mixtures, rivals
+from mesascope.models.battery import Target, refine, refine_mixtures, rivals
 from mesascope.models.streams import generator
 from mesascope.probes import Estimate
 
@@ -49,7 +49,7 @@ def measure_coverage(
         task: On which task.
         n: Repetitions.
         noise: Standard deviation of what is added to the predictions, relative to theirs.
-        n_prompts: Prompts to fit on, and to score on, in each.
+        n_prompts: Prompts to fit on in each.
         seed: Seed of it all.
         on_repetition: Called with the number of each.
     """
@@ -79,6 +79,6 @@ def _estimates(plant: Plant, learners: dict[str, Learner], target: Target) -> li
         a, b = plant.learners
         ((one, other),) = refine_mixtures([(a, b)], target)
         return [("t", measure_share(one, other, target), plant.t)]
-    strengths = measure_strength(learners[plant.family], target)
+    strengths = measure_strength(refine(learners[plant.family], target, worth=0.0), target)
     truth = plant.learners[0].strength
     return [(symbol, strengths[symbol], truth[symbol]) for symbol in truth if symbol in strengths]

@@ -98,6 +98,8 @@ class Verdict:
     """Those that are not excluded; one if the verdict names it."""
     reason: str = ""
     """Why it is no name, to follow "but"; empty if it is one."""
+    t: float | None = None
+    """The share of the first family where a mixture is named."""
 
     @property
     def named(self) -> bool:
@@ -184,7 +186,8 @@ def mixture(blends: Sequence[Blend], limits: dict[str, tuple[str, ...]]) -> Verd
         return Verdict(f"like {family}, but not it", (family,), f"it is {scaled.t.value:.2f} of {scaled.labels[0]}")
     if len(kept) == 1:
         a, b = kept[0].families
-        return Verdict(f"mixture of {a} and {b} at t={kept[0].t.value:.2f}", families)
+        t = kept[0].t.value
+        return Verdict(f"mixture of {a} and {b} at t={t:.2f}", families, t=t)
     pairs = [" and ".join(blend.families) for blend in kept]
     return Verdict(f"undetermined: mixture of {_either(pairs)}", families, f"one of {kept[1].label} fits as well")
 

@@ -13,6 +13,9 @@ from mesascope.models import HookedRegressor, Prompts
 from mesascope.models.interfaces import SlotReadOut
 from mesascope.probes import LinearReadout, capture
 
+OUTPUT = "output"
+"""The label of the model's own prediction."""
+
 
 @dataclass(frozen=True)
 class LayerPredictions:
@@ -41,12 +44,11 @@ def predict_layers(scope: Scope, n_prompts: int, stream: str, n_fit: int) -> Lay
 
 def predict_layers_on(scope: Scope, prompts: Prompts, n_fit: int) -> LayerPredictions:
     """The same on prompts that are at hand."""
-    output = scope.predict(prompts)
     if not isinstance(scope.model, HookedRegressor):
-        return LayerPredictions(("output",), output[None], prompts)
+        return LayerPredictions((OUTPUT,), scope.predict(prompts)[None], prompts)
     preds = read_layers(scope.model, prompts, layer_readers(scope, n_fit))
-    labels = (*(layer_label(hook) for hook in preds), "output")
-    return LayerPredictions(labels, torch.stack([*preds.values(), output]), prompts)
+    scope.refuse_non_finite(preds[OUTPUT])
+    return LayerPredictions(tuple(map(layer_label, preds)), torch.stack(list(preds.values())), prompts)
 
 
 Reader = Callable[[Float[Tensor, "batch n_read d_model"]], Float[Tensor, "batch n_read"]]
@@ -69,16 +71,19 @@ def _first_target(readout: LinearReadout) -> Reader:
 def read_layers(
     model: HookedRegressor, prompts: Prompts, readers: dict[str, Reader]
 ) -> dict[str, Float[Tensor, "batch n_read"]]:
-    """Each stage's prediction on every prompt."""
-    parts: dict[str, list[Tensor]] = {hook: [] for hook in readers}
+    """Each stage's prediction on every prompt, and then the model's own as `OUTPUT`."""
+    parts: dict[str, list[Tensor]] = {name: [] for name in (*readers, OUTPUT)}
     for batch in capture(model, prompts.split(BATCH), list(readers), read_only=True):
         for hook, resid in batch.activations.items():
             parts[hook].append(readers[hook](resid).double())
+        parts[OUTPUT].append(batch.preds.double())
     return {hook: torch.cat(pieces) for hook, pieces in parts.items()}
 
 
 def layer_label(hook: str) -> str:
     """A residual hook in words: `blocks.2.hook_resid_post` is "layer 3"."""
+    if hook == OUTPUT:
+        return OUTPUT
     if hook == "ln_final.hook_normalized":
         return "final norm"
     layer = int(hook.split(".")[1])

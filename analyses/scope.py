@@ -192,12 +192,19 @@ class Scope:
         Raises:
             MesascopeError: A prediction is NaN or infinite.
         """
-        parts = [self.model(batch.xs, batch.ys).double() for batch in prompts.split(BATCH)]
-        preds = torch.cat(parts)
+        preds = torch.cat([self.model(batch.xs, batch.ys).double() for batch in prompts.split(BATCH)])
+        self.refuse_non_finite(preds)
+        return preds
+
+    def refuse_non_finite(self, preds: Float[Tensor, "batch n_read *d_out"]) -> None:
+        """Refuse predictions of which one is NaN or infinite.
+
+        Raises:
+            MesascopeError: One is.
+        """
         if not preds.isfinite().all():
             bad = int((~preds.isfinite()).flatten(1).any(1).sum())
             raise MesascopeError(f"{self.source} predicts NaN or infinity on {bad} of {len(preds)} prompts")
-        return preds
 
     def at_read_points(self, values: Float[Tensor, "*lead n_points"]) -> Float[Tensor, "*lead n_read"]:
         """Restrict values at every point to those the model predicts."""

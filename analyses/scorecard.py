@@ -70,9 +70,7 @@ class Scorecard:
         return tuple(score.shift for score in self.scores[1:] if score.survives(self.allowed) is False)
 
     def summary(self, verdict: str) -> str:
-        """The verdict, as far as the shifts bear it out."""
-        if not verdict or verdict.startswith(("undetermined", "like", "none", "no ")):
-            return verdict
+        """The name of one family, as far as the shifts bear it out."""
         if self.failed:
             return f"matches {verdict} on its training distribution"
         return f"implements {verdict}" if self.survived else verdict

@@ -30,7 +30,7 @@ NEGLIGIBLE = 0.001
 UNSURE, EARNED = 0.03, 0.1
 """Part of the unexplainable that is not worth one either, and how much of the log of the rest one must bring."""
 WORTH, ROUNDING = 0.02, 1e-7
-"""Part of what is left to explain, and of the target's size, that a change of steps must bring to be made."""
+"""Part of what is left to explain, and of the target's size, that a change of steps must bring in a first search."""
 SOLVED, FAR = 1e-14, 0.2
 """Shares of the target's size below which nothing is left to refine, and above which more or fewer steps will not."""
 
@@ -116,21 +116,28 @@ class Target:
         return replace(self, prompts=self.prompts[:n_prompts], preds=self.preds[:n_prompts])
 
 
-def refine(learner: Learner, target: Target) -> Learner:
+def refine(learner: Learner, target: Target, worth: float = WORTH) -> Learner:
     """The member of a learner's family nearby that imitates the target best.
 
     Its free scalars move by nonlinear least squares, its steps by ever smaller strides. A grid alone would cost a true
     learner that lies between its points a percent.
+
+    Args:
+        learner: Where to start.
+        target: What to imitate.
+        worth: Part of what is left to explain that a change of steps must bring to be made.
     """
     if not len(learner.parameters()):
         return learner
     best = polish(learner, target)
     if not SOLVED < target.distance(best) / target.size < FAR:
         return best
-    return _stepped(best, lambda moved: polish(moved, target), target.distance, target)
+    return _stepped(best, lambda moved: polish(moved, target), target.distance, target, worth)
 
 
-def _stepped(learner: L, settle: Callable[[L], L], distance: Callable[[L], float], target: Target) -> L:
+def _stepped(
+    learner: L, settle: Callable[[L], L], distance: Callable[[L], float], target: Target, worth: float = WORTH
+) -> L:
     """The learner after as many steps as bring it nearest, its scalars settled anew after every change."""
     if not isinstance(learner, IterativeLearner) or not learner.any_steps:
         return learner
@@ -143,10 +150,10 @@ def _stepped(learner: L, settle: Callable[[L], L], distance: Callable[[L], float
         moved = [settle(replace(best, n_steps=k)) for k in sorted(steps) if 0 < k <= learner.max_steps]
         nearest = min(moved, key=distance)
         left = max(distance(best) - target.unexplainable, 0.0)
-        worth = distance(best) - distance(nearest) > WORTH * left + ROUNDING * target.size
-        if not worth and stride == 2:
+        nearer = distance(best) - distance(nearest) > worth * left + ROUNDING * target.size
+        if not nearer and stride == 2:
             break
-        stride, best = (stride, nearest) if worth else (max(stride // 2, 2), best)
+        stride, best = (stride, nearest) if nearer else (max(stride // 2, 2), best)
     moved_most: L = best
     return moved_most
 

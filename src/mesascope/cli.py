@@ -281,6 +281,10 @@ def selftest(
                     f"lost: {case.plant.label} on {case.task}, noise {case.noise:g}: {case.verdict.text}; {case.why}"
                 )
         console.print(f"{result.recovered:.1%} of {len(result.cases)} planted cases recovered.")
+        if result.n_single:
+            console.print(
+                f"{result.n_single} mixtures were not planted: one family alone predicted every draw of them."
+            )
     for failure in result.failures:
         Console(stderr=True, highlight=False).print(f"[bold red]failed:[/] {_escaped(failure)}")
     if result.failures:

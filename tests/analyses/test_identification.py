@@ -35,7 +35,7 @@ from mesascope.models import (
     ScheduledGradientDescent,
     bayes_optimal,
 )
-from mesascope.models.battery import rivals
+from mesascope.models.battery import bounded, rivals
 from mesascope.models.inputs import Gaussian
 from mesascope.models.learners.base import Sweep
 from mesascope.models.spectra import Geometric
@@ -65,16 +65,18 @@ class Made:
         self.predict = predict
 
 
-def with_noise(learner, share):
+def with_noise(learner, share, task=WIDE):
     """A learner with errors of its own on top, relative to its predictions; other prompts, other errors."""
 
-    scale: list[torch.Tensor] = []  # that of the first prompts: one of its own would depend on every y
+    # On prompts of its own: a scale of the predictions at hand would depend on every y.
+    prompts = task.sample(1_000, seed=0, stream="scale", dtype=torch.float64)
+    points = list(range(1, prompts.n_points))
+    scale = share * bounded(learner.predict_at(prompts, points), prompts, points).square().mean().sqrt()
 
     def predict(prompts):
         exact = learner.predict(prompts)
-        scale.append(exact.square().mean().sqrt())
         rng = torch.Generator().manual_seed(int(1e6 * prompts.xs.sum().abs()) % 2**31)
-        return exact + share * scale[0] * torch.randn(exact.shape, generator=rng).double()
+        return exact + scale * torch.randn(exact.shape, generator=rng).double()
 
     return Made(predict)
 
@@ -118,14 +120,12 @@ PLANTS = [
 @pytest.mark.parametrize("learner", PLANTS, ids=lambda learner: learner.label)
 def test_a_planted_learner_is_found_by_name_among_all_families(learner, noise):
     families = {sweep.learner.family for sweep in rivals(WIDE)} - {"lasso"}  # which alone costs seconds
-    result = quick(with_noise(learner, noise) if noise else learner, rivals=some(WIDE, *families), n_tune=100)
+    n_tune = 100 if len(learner.parameters()) < 2 else 256  # several scalars are fitted to some of the noise
+    result = quick(with_noise(learner, noise) if noise else learner, rivals=some(WIDE, *families), n_tune=n_tune)
     assert result.verdict == learner.family
     output = result.output
     assert output.verdict.named and output.learner.family == learner.family
-    # Little but the noise on the predictions is left, noise²/(1 + noise²); several scalars are fitted to some of it,
-    # and on a spectrum this wide a few prompts then show it.
-    left = noise**2 / (1 + noise**2)
-    assert 0.6 * left <= output.best.unexplained.value <= (1.5 if len(learner.parameters()) < 2 else 2.5) * left + 1e-4
+    assert output.best.unexplained.value == pytest.approx(noise**2 / (1 + noise**2), rel=0.2, abs=1e-4)
     if not noise and learner.family != "conjugate gradient":  # BFGS is written as CG
         assert output.learner.strength == pytest.approx(learner.strength, rel=1e-2)
 
@@ -134,7 +134,7 @@ def test_a_planted_learner_is_found_by_name_among_all_families(learner, noise):
 def test_lasso_is_found_by_name(noise):
     task = LinearRegression(n_dims=3, n_points=9, noise_std=0.1)
     learner = Lasso(0.1)
-    result = quick(with_noise(learner, noise), task, rivals=some(task, *FEW, "lasso"), n_prompts=100, n_tune=60)
+    result = quick(with_noise(learner, noise, task), task, rivals=some(task, *FEW, "lasso"), n_prompts=100, n_tune=60)
     assert result.verdict == "lasso"
 
 
@@ -272,8 +272,7 @@ class Permuted(LinearRegression):
 @pytest.mark.parametrize("other", [Rotated, Scaled, Permuted])
 @pytest.mark.parametrize("learner", [Newton(3), GradientDescent(9, 0.11), NearestNeighbours(2)], ids=repr)
 def test_coordinates_units_and_order_change_no_verdict(other, learner):
-    predictor = with_noise(learner, 0.0)
-    plain, moved = (quick(predictor, cls(**WIDE.model_dump())) for cls in (LinearRegression, other))
+    plain, moved = (quick(learner, cls(**WIDE.model_dump())) for cls in (LinearRegression, other))
     assert moved.verdict == plain.verdict == learner.family
     assert moved.output.learner.strength == pytest.approx(plain.output.learner.strength, rel=1e-3)
     if other is not Permuted:  # other prefixes are other prompts

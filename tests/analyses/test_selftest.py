@@ -46,6 +46,10 @@ def examination():
     return Examination(attach(LeastSquares(), task=TASK), 60, sweeps)
 
 
+def never(plant):
+    return False
+
+
 def graded(examination, plant, verdict, sigma=0.0):
     return grade(plant, verdict, examination, sigma)
 
@@ -71,12 +75,12 @@ def test_a_mixture_predicts_its_shares_and_goes_by_its_own_row():
 def test_every_family_is_planted_on_every_task_as_often_as_asked(name):
     task = tasks()[name]
     rng = torch.Generator().manual_seed(0)
-    one, two = (Counter(plant.family for plant in plants(task, n, rng)) for n in (1, 2))
+    one, two = (Counter(plant.family for plant in plants(task, n, rng, never)) for n in (1, 2))
     assert two == Counter({family: 2 * count for family, count in one.items()})
     expected = {sweep.learner.family for sweep in rivals(task)} | {"discrete MMSE", "mixture"}
     assert set(one) == expected
     prompts = task.sample(5, seed=0, dtype=torch.float64)
-    assert all(plant.predict(prompts).isfinite().all() for plant in plants(task, 1, rng))
+    assert all(plant.predict(prompts).isfinite().all() for plant in plants(task, 1, rng, never))
 
 
 def test_tasks_cover_spectra_noise_and_sizes():
@@ -87,7 +91,7 @@ def test_tasks_cover_spectra_noise_and_sizes():
 
 def test_cases_are_counted_before_they_run():
     rng = torch.Generator().manual_seed(0)
-    assert count_cases(3, 5, ["isotropic"]) == 5 + len(list(plants(tasks()["isotropic"], 3, rng)))
+    assert count_cases(3, 5, ["isotropic"]) == 5 + len(list(plants(tasks()["isotropic"], 3, rng, never)))
     assert count_cases(1, 0) == sum(count_cases(1, 0, [name]) for name in tasks())
 
 
@@ -102,8 +106,9 @@ def test_an_unknown_task_suggests_the_nearest(call):
 
 def test_the_planted_name_is_right(examination):
     assert graded(examination, NEWTON, Verdict("Newton", ("Newton",))) == (True, "")
-    mixed = Verdict("mixture of nearest neighbours and least squares at t=0.70", MIXTURE.families[::-1])
+    mixed = Verdict("mixture of nearest neighbours and least squares at t=0.70", MIXTURE.families[::-1], t=0.7)
     assert graded(examination, MIXTURE, mixed) == (True, "")
+    assert graded(examination, MIXTURE, replace(mixed, t=0.5)) == (False, "t is 0.70")
 
 
 def test_another_name_is_wrong(examination):
@@ -151,7 +156,7 @@ def test_shares_are_counted_over_all_and_by_family():
     cases = (
         *(case(True) for _ in range(9)),
         case(False, text="ridge"),
-        case(True, MIXTURE, "mixture of A and B at t=0.3"),
+        replace(case(True, MIXTURE), verdict=Verdict("mixture of A and B at t=0.30", ("A", "B"), t=0.3)),
     )
     found = SelfTest(cases, (), 0)
     assert found.recovered == pytest.approx(10 / 11)
@@ -204,7 +209,11 @@ def reduced(monkeypatch):
         MIXTURE,
         Plant((Ridge(0.5), LeastSquares()), 0.99),
     ]
-    monkeypatch.setattr(selftest, "plants", lambda task, n_each, rng: iter(some * n_each))
+
+    def planted(task, n_each, rng, is_single):
+        return (plant for plant in some * n_each if len(plant.learners) == 1 or not is_single(plant))
+
+    monkeypatch.setattr(selftest, "plants", planted)
     monkeypatch.setattr(selftest, "rivals", lambda task: [s for s in rivals(task) if s.learner.family in FEW])
     monkeypatch.setattr(selftest, "N_PROMPTS", 200)
     monkeypatch.setattr(selftest, "N_TUNE", 80)
@@ -213,7 +222,7 @@ def reduced(monkeypatch):
 def test_planted_learners_are_recovered_and_mixtures_that_are_none_left_out(reduced):
     said: list[str] = []
     found = run_selftest(n_each=1, n_untrained=0, names=["isotropic"], on_case=said.append)
-    assert said[0] == "isotropic: Newton k=3" and len(said) == 5
+    assert said[0] == "isotropic: Newton k=3" and len(said) == 4 and found.n_single == 1
     assert [c.plant.label for c in found.cases] == ["Newton k=3", "ridge r=0.5", "2-nearest neighbours", MIXTURE.label]
     assert [c.noise for c in found.cases] == [0.0, 0.02, 0.1, 0.0]
     assert found.failures == () and found.recovered == 1
