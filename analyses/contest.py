@@ -15,9 +15,10 @@ from mesascope.models.battery import EARNED, Target, battery, bounded, polish, r
 from mesascope.models.learners.base import Sweep
 from mesascope.models.learners.zero import Zero
 
-N_REFINED, N_FIRST, N_PROMISING = 3, 6, 2
-"""Grid points of a family that are refined; of one with many starts, evaluations in which each must show its worth on
-few prompts, and those that are refined on all."""
+N_TRIED, N_FIRST = 8, 6
+"""Grid points of a family that are tried on few prompts, all of one with many starts, and evaluations for each."""
+N_REFINED, N_PROMISING = 3, 2
+"""Those that are then refined on all, and of a family with many starts."""
 SETTLED = 0.1
 """Part of what is negligible: a target that is explained up to it needs no richer learner."""
 HOPELESS = 0.5
@@ -68,16 +69,18 @@ class Contest:
         found: dict[str, Learner] = {}
         # Richer families last: where a special case of theirs explains all, theirs need not be looked for.
         for family, members in sorted(candidates.items(), key=lambda item: item[1][0].multi_start):
-            reached = min(
-                (target.distance(found[simple]) for simple in members[0].limits if simple in found), default=1e300
-            )
+            # Not where each is the other's special case, as scheduled GD and GD++ are: both must be tried.
+            simpler = [found[name] for name in members[0].limits if name in found and family not in found[name].limits]
+            reached = min(map(target.distance, simpler), default=math.inf)
             hopeless = not members[0].multi_start and target.distance(members[0]) > HOPELESS * size
             if n_refined == 0 or hopeless or reached <= settled:
                 found[family] = members[0]
             elif members[0].multi_start and n_refined > 1:
                 found[family] = _from_many_starts(members, target)
             else:
-                polished = [polish(learner, target) for learner in islice(_apart(members), n_refined)]
+                few = target.few()
+                tried = [polish(learner, few, N_FIRST) for learner in islice(_apart(members), N_TRIED)]
+                polished = [polish(learner, target) for learner in sorted(tried, key=few.distance)[:n_refined]]
                 found[family] = refine(min([members[0], *polished], key=target.distance), target)
         return dict(sorted(found.items(), key=lambda item: target.distance(item[1])))
 
