@@ -1,8 +1,7 @@
-"""The questions: one per file, each a function of a scope that returns a frozen result with claims and figures."""
+"""The questions, a file or folder each: functions of a scope that return frozen results with claims and figures."""
 
 from mesascope.analyses.claim import Claim, Figure, Result
-from mesascope.analyses.design import Design, design_prompts
-from mesascope.analyses.identification import Identification, identify
+from mesascope.analyses.identification import Design, Identification, design_prompts, identify
 from mesascope.analyses.performance import Performance, measure_performance
 from mesascope.analyses.readouts import Readouts, fit_readouts
 from mesascope.analyses.report import Report, write_report

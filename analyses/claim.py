@@ -42,7 +42,7 @@ class Figure:
 class Result:
     """Base of every analysis' result; subclasses are frozen dataclasses.
 
-    `name` is the analysis' name in `report.json` and of its file, `question` heads its section.
+    `name` is the analysis' name in `report.json` and of its file or folder, `question` heads its section.
     """
 
     name: ClassVar[str]

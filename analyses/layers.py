@@ -80,6 +80,11 @@ def read_layers(
     return {hook: torch.cat(pieces) for hook, pieces in parts.items()}
 
 
+def as_subject(label: str) -> str:
+    """A layer's label as the subject of a sentence."""
+    return "The output" if label == OUTPUT else f"The reading of {label}"
+
+
 def layer_label(hook: str) -> str:
     """A residual hook in words: `blocks.2.hook_resid_post` is "layer 3"."""
     if hook == OUTPUT:

@@ -1,4 +1,4 @@
-"""The analyses of a report, in its order; a new one is one file and one line here."""
+"""The analyses of a report, in its order; a new one is one file (or folder) and one line here."""
 
 from collections.abc import Callable
 

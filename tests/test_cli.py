@@ -547,7 +547,7 @@ def test_identify_prints_json_for_machines(run, tiny_run, quick_identify, shifts
 
 
 def test_identify_designs_prompts_that_tell_the_nearest_apart(run, tiny_run, quick_identify, monkeypatch):
-    from mesascope.analyses import design
+    from mesascope.analyses.identification import design
 
     monkeypatch.setattr(design, "N_PROMPTS", 40)
     code, out, err = run(*IDENTIFY, tiny_run, "--discriminating")
@@ -569,8 +569,8 @@ def test_identify_refuses_what_is_no_checkpoint(run):
 @pytest.fixture
 def planted(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
     """A selftest of one case that is right or wrong."""
-    from mesascope.analyses import selftest
-    from mesascope.analyses.judging import Verdict
+    from mesascope.analyses.identification import selftest
+    from mesascope.analyses.identification.judging import Verdict
     from mesascope.models import Newton
 
     def plant(right: bool) -> None:

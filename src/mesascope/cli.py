@@ -130,7 +130,7 @@ def identify(
     """Say which learning algorithm each layer runs, as far as the evidence allows."""
     from mesascope.analyses import design_prompts
     from mesascope.analyses import identify as run
-    from mesascope.analyses.discrimination import Discrimination
+    from mesascope.analyses.identification import Discrimination
 
     stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -241,8 +241,7 @@ def similarity(
     console = Console(highlight=False)
     console.print(table)
     for course in found.courses:
-        fits = {law: course.growth(law) for law in ("linear", "exponential")}
-        lines = [f"{law} in the layer with R² {fit[2]:.3f}" for law, fit in fits.items() if fit is not None]
+        lines = [f"{law} in the layer with R² {fit[2]:.3f}" for law, fit in course.fits.items()]
         if lines:
             console.print(_escaped(f"Best-matching steps of {course.name}: {', '.join(lines)}."))
     for warning in result.warnings:
@@ -260,7 +259,7 @@ def selftest(
     as_json: AsJson = False,
 ) -> None:
     """Plant every learner as if it were a model; fail if one is lost or an untrained model is given a name."""
-    from mesascope.analyses.selftest import count_cases, run_selftest
+    from mesascope.analyses.identification.selftest import count_cases, run_selftest
 
     with _progress(count_cases(each, untrained, task), "selftest") as advance:
         result = run_selftest(seed, each, untrained, task, advance)

@@ -4,16 +4,8 @@ import json
 
 import pytest
 
-from mesascope.analyses import (
-    Identification,
-    Performance,
-    Readouts,
-    attach,
-    evidence,
-    scope,
-    units,
-    write_report,
-)
+from mesascope.analyses import Identification, Performance, Readouts, attach, scope, units, write_report
+from mesascope.analyses.identification import evidence
 from mesascope.models import HookedRegressor, RegressorConfig
 from mesascope.models.training import RunConfig
 from mesascope.models.training.presets import read_preset

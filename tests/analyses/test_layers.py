@@ -3,7 +3,14 @@ import torch
 
 from mesascope.analyses import attach
 from mesascope.analyses.fitting import fitted
-from mesascope.analyses.layers import layer_label, layer_readers, predict_layers, predict_layers_on, read_layers
+from mesascope.analyses.layers import (
+    as_subject,
+    layer_label,
+    layer_readers,
+    predict_layers,
+    predict_layers_on,
+    read_layers,
+)
 from mesascope.models import GradientDescent, HookedRegressor, LinearRegression, Newton
 from mesascope.models.interfaces import SlotReadOut
 
@@ -75,3 +82,8 @@ def test_layers_of_many_prompts_are_those_of_each(monkeypatch):
 )
 def test_hooks_in_words(hook, label):
     assert layer_label(hook) == label
+
+
+@pytest.mark.parametrize("label, words", [("output", "The output"), ("layer 3", "The reading of layer 3")])
+def test_layers_as_subjects_of_sentences(label, words):
+    assert as_subject(label) == words
