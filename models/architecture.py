@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from mesascope.models.config import Config
 from mesascope.models.layouts import LAYOUTS, Layout
 
-AttentionKind = Literal["softmax", "linear", "gradient_step", "none"]
+AttentionKind = Literal["softmax", "linear", "relu", "gradient_step", "none"]
 
 
 class RegressorConfig(Config):
@@ -23,9 +23,10 @@ class RegressorConfig(Config):
     """Width of a head; left out, d_model/n_heads."""
     d_mlp: int | tuple[int, ...] = 0
     """Width of the MLP, for all layers or for each; 0 leaves it out."""
+    mlp_activation: Literal["gelu", "linear"] = "gelu"
     d_out: int = Field(1, ge=1)
     """How many numbers a prediction has."""
-    layout: Literal["interleaved", "joint", "separate", "sequence"] = "interleaved"
+    layout: Literal["interleaved", "joint", "separate", "sequence", "scratch"] = "interleaved"
     block: Literal["transformer", "lstm"] = "transformer"
     attention: AttentionKind | tuple[AttentionKind, ...] = "softmax"
     """Kind of attention, for all layers or for each."""
@@ -38,7 +39,7 @@ class RegressorConfig(Config):
     read_in: Literal["affine", "slots"] = "affine"
     """A learned map of the tokens into the residual stream, or the tokens themselves."""
     read_out: Literal["affine", "slots"] = "affine"
-    """A learned map out of it, or minus the y-slot."""
+    """A learned map out of it, or minus the y-slots, of which a token then has d_out."""
     positions: Literal["learned", "sinusoidal", "none"] = "learned"
     """A learned vector added to each token, a fixed code beside it, or none."""
     d_position: int = Field(0, ge=0)
@@ -67,14 +68,18 @@ class RegressorConfig(Config):
             )
         if self.d_position >= self.d_model:
             raise ValueError(f"d_position={self.d_position} leaves no room in d_model={self.d_model}; raise d_model")
-        width = self.tokens.d_token(self.n_dims) + self.d_position
+        width = self.d_token + self.d_position
         if self.read_in == "slots" and (self.d_model != width or self.positions == "learned"):
             raise ValueError(
                 f"read_in='slots' with layout={self.layout!r}, n_dims={self.n_dims} and d_position={self.d_position} "
                 f"needs d_model={width} and positions 'none' or 'sinusoidal', got {self.d_model} and {self.positions!r}"
             )
-        if self.read_out == "slots" and self.d_out != 1:
-            raise ValueError(f"read_out='slots' reads one number, got d_out={self.d_out}; use read_out='affine'")
+        n_slots = self.d_model - self.d_position if self.tokens.has_y_slots else 1
+        if self.read_out == "slots" and self.d_out > n_slots:
+            raise ValueError(
+                f"read_out='slots' reads d_out={self.d_out} y-slots, and layout={self.layout!r} with "
+                f"d_model={self.d_model} and d_position={self.d_position} has {n_slots}; use read_out='affine'"
+            )
         if self.block == "lstm" and (any(self.mlp_widths) or self.damping != 1 or self.clip is not None):
             raise ValueError("block='lstm' has no d_mlp, damping or clip; leave them out")
         if "gradient_step" in self.attentions and (self.n_heads, self.d_head) != (1, self.d_model):
@@ -109,9 +114,19 @@ class RegressorConfig(Config):
         return self.d_mlp if isinstance(self.d_mlp, tuple) else (self.d_mlp,) * self.n_layers
 
     @property
+    def d_y(self) -> int:
+        """How many numbers a token holds of a y."""
+        return self.d_out if self.read_out == "slots" else 1
+
+    @property
+    def d_token(self) -> int:
+        """Width of a token."""
+        return self.tokens.d_token(self.n_dims, self.d_y)
+
+    @property
     def y_slot(self) -> int:
-        """The entry of the residual stream that holds y, where tokens are not mapped; the last one before any code."""
-        return self.d_model - self.d_position - 1
+        """The first entry of the residual stream that holds y, where tokens are not mapped; d_y before any code."""
+        return self.d_model - self.d_position - self.d_y
 
     @property
     def attn_only(self) -> bool:
@@ -130,7 +145,7 @@ class RegressorConfig(Config):
 
     @classmethod
     def linear_self_attention(
-        cls, n_dims: int, n_points: int, n_layers: int, n_heads: int = 1, tied: bool = False
+        cls, n_dims: int, n_points: int, n_layers: int, n_heads: int = 1, tied: bool = False, d_out: int = 1
     ) -> "RegressorConfig":
         """Von Oswald's LSA: joint tokens as residual stream, no mask, scale, bias or norm; the query is no key."""
         return cls(
@@ -138,8 +153,9 @@ class RegressorConfig(Config):
             n_points=n_points,
             n_layers=n_layers,
             n_heads=n_heads,
-            d_model=n_dims + 1,
-            d_head=n_dims + 1,
+            d_model=n_dims + d_out,
+            d_head=n_dims + d_out,
+            d_out=d_out,
             layout="joint",
             attention="linear",
             tied=tied,

@@ -176,3 +176,18 @@ class LinearAttention(Attention):
     def pattern(self, scores: Pattern) -> Pattern:
         """The scores themselves."""
         return scores
+
+
+class ReluAttention(LinearAttention):
+    """relu(q·k): linear attention that leaves out the keys which point away from the query.
+
+    Source: Fu et al. (2024), its construction; departure: no division by the number of tokens, as in linear attention.
+    """
+
+    def fused(self, q: Heads, k: Heads, v: Heads) -> Heads:
+        """The pattern itself: relu lets nobody sum over the keys first."""
+        return torch.einsum("bhqk,bkhd->bqhd", self.pattern(self.scores(q, k)), v)
+
+    def pattern(self, scores: Pattern) -> Pattern:
+        """The scores that are positive."""
+        return scores.relu()

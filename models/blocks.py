@@ -1,5 +1,8 @@
 """Layers of the residual stream: attention and MLP, or an LSTM; all with TransformerLens' hooks."""
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -7,23 +10,32 @@ from torch import Tensor, nn
 from transformer_lens.hook_points import HookPoint
 
 from mesascope.models.architecture import RegressorConfig
-from mesascope.models.attention import Attention, LinearAttention, SoftmaxAttention
+from mesascope.models.attention import Attention, LinearAttention, ReluAttention, SoftmaxAttention
 from mesascope.models.gradient_step import GradientStep
 from mesascope.models.interfaces import LayerNorm
 
 ATTENTIONS: dict[str, type[Attention]] = {
     "softmax": SoftmaxAttention,
     "linear": LinearAttention,
+    "relu": ReluAttention,
     "gradient_step": GradientStep,
 }
 """Kinds of attention by the name they have in a config; "none" leaves it out."""
 
 
-class MLP(nn.Module):
-    """gelu_new(h W_in + b_in) W_out + b_out."""
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": partial(F.gelu, approximate="tanh"),
+    "linear": lambda pre: pre,
+}
+"""What an MLP does to its hidden units, by the name in a config; gelu is GPT-2's gelu_new."""
 
-    def __init__(self, d_model: int, d_mlp: int, bias: bool):
+
+class MLP(nn.Module):
+    """a(h W_in + b_in) W_out + b_out."""
+
+    def __init__(self, d_model: int, d_mlp: int, bias: bool, activation: str = "gelu"):
         super().__init__()
+        self.activation = activation
         self.W_in, self.W_out = nn.Parameter(torch.zeros(d_model, d_mlp)), nn.Parameter(torch.zeros(d_mlp, d_model))
         self.b_in = nn.Parameter(torch.zeros(d_mlp)) if bias else None
         self.b_out = nn.Parameter(torch.zeros(d_model)) if bias else None
@@ -32,7 +44,7 @@ class MLP(nn.Module):
     def forward(self, resid: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos d_model"]:
         """Return what is added to the residual stream."""
         pre = self.hook_pre(F.linear(resid, self.W_in.mT, self.b_in))
-        return F.linear(self.hook_post(F.gelu(pre, approximate="tanh")), self.W_out.mT, self.b_out)
+        return F.linear(self.hook_post(ACTIVATIONS[self.activation](pre)), self.W_out.mT, self.b_out)
 
 
 class TransformerBlock(nn.Module):
@@ -43,7 +55,7 @@ class TransformerBlock(nn.Module):
         self.damping, self.clip = cfg.damping, cfg.clip
         kind, d_mlp = cfg.attentions[layer], cfg.mlp_widths[layer]
         self.attn = None if kind == "none" else ATTENTIONS[kind].of(cfg)
-        self.mlp = MLP(cfg.d_model, d_mlp, cfg.mlp_bias) if d_mlp else None
+        self.mlp = MLP(cfg.d_model, d_mlp, cfg.mlp_bias, cfg.mlp_activation) if d_mlp else None
         self.hook_resid_pre, self.hook_resid_post = HookPoint(), HookPoint()
         if self.attn is not None:
             self.hook_attn_out = HookPoint()

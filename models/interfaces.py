@@ -57,11 +57,11 @@ class ReadIn(nn.Module):
         )
         if self.affine:
             width = cfg.d_model - cfg.d_position
-            self.W_E = nn.Parameter(torch.zeros(cfg.tokens.d_token(cfg.n_dims), width))
+            self.W_E = nn.Parameter(torch.zeros(cfg.d_token, width))
             self.b_E = nn.Parameter(torch.zeros(width))
             self.hook_embed = HookPoint()
         if self.learned:
-            self.W_pos = nn.Parameter(torch.zeros(cfg.tokens.n_tokens(cfg.n_points), cfg.d_model))
+            self.W_pos = nn.Parameter(torch.zeros(cfg.tokens.n_tokens(cfg.n_points, cfg.n_dims), cfg.d_model))
             self.hook_pos_embed = HookPoint()
 
     def forward(self, tokens: Float[Tensor, "batch pos d_token"]) -> Float[Tensor, "batch pos d_model"]:
@@ -89,15 +89,16 @@ class AffineReadOut(nn.Module):
 
 
 class SlotReadOut(nn.Module):
-    """Minus the y-slot: it holds y − ŷ, and the query's y is zero.
+    """Minus the y-slots, d_out from the first on: they hold y − ŷ, and the query's y is zero.
 
     Source: von Oswald et al. (2023), section 2.
     """
 
-    def __init__(self, y_slot: int):
+    def __init__(self, y_slot: int, d_out: int = 1):
         super().__init__()
-        self.y_slot = y_slot
+        self.y_slot, self.d_out = y_slot, d_out
 
-    def forward(self, resid: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos"]:
+    def forward(self, resid: Float[Tensor, "batch pos d_model"]) -> Float[Tensor, "batch pos *d_out"]:
         """The prediction at each position."""
-        return -resid[..., self.y_slot]
+        out = -resid[..., self.y_slot : self.y_slot + self.d_out]
+        return out.squeeze(-1) if self.d_out == 1 else out

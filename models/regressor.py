@@ -36,7 +36,7 @@ class HookedRegressor(HookedRootModule):
             _tie(self.blocks)
         self.ln_final: nn.Module = LayerNorm(cfg.d_model) if cfg.final_norm else nn.Identity()
         self.unembed: nn.Module = (
-            AffineReadOut(cfg.d_model, cfg.d_out) if cfg.read_out == "affine" else SlotReadOut(cfg.y_slot)
+            AffineReadOut(cfg.d_model, cfg.d_out) if cfg.read_out == "affine" else SlotReadOut(cfg.y_slot, cfg.d_y)
         )
         self._initialise(seed)
         self.setup()
@@ -56,12 +56,13 @@ class HookedRegressor(HookedRootModule):
             parameter.copy_(std * torch.randn(parameter.shape, generator=generator(seed, "init", name)))
 
     def forward(
-        self, xs: Float[Tensor, "batch n_points n_dims"], ys: Float[Tensor, "batch n_points"]
+        self, xs: Float[Tensor, "batch n_points n_dims"], ys: Float[Tensor, "batch n_points *d_y"]
     ) -> Float[Tensor, "batch n_read *d_out"]:
         """Predictions at `read_points(n_points)`, with an axis of their own if they have several numbers.
 
         Raises:
-            MesascopeError: The prompt has another n_dims, or more points than the model has positions.
+            MesascopeError: The prompt has another n_dims, more points than the model has positions, or ys of another
+                width than its tokens have room for.
         """
         n_points = xs.shape[1]
         if xs.shape[2] != self.cfg.n_dims:
@@ -73,6 +74,12 @@ class HookedRegressor(HookedRootModule):
             raise MesascopeError(
                 f"prompts have n_points={n_points} but the model has positions for {self.cfg.n_points}; "
                 "use shorter prompts"
+            )
+        expected = (*xs.shape[:2], *([self.cfg.d_y] if self.cfg.d_y > 1 else []))
+        if ys.shape != expected:
+            raise MesascopeError(
+                f"ys have shape {tuple(ys.shape)} but the model expects {expected}; give each point d_y={self.cfg.d_y} "
+                "numbers"
             )
         resid = self.embed(self.cfg.tokens.tokens(xs, ys))
         for block in self.blocks:

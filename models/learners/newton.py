@@ -1,5 +1,6 @@
 """Iterative Newton (Newton-Schulz) inversion of the Gram matrix."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
@@ -30,26 +31,28 @@ class Newton(FilterLearner):
 
     Args:
         n_steps: k.
-        alpha: Which α, see `ALPHAS`.
+        alpha: Which α, see `ALPHAS`, or a number for all prompts, with which it diverges where αλ_max² > 2.
 
     Source: Fu et al. (2024), eq. 4; departure: α defaults to its code's 1/‖SSᵀ‖_F.
     """
 
     family: ClassVar[str] = "Newton"
     limits: ClassVar[tuple[str, ...]] = ("least squares",)
-    alpha: str = "frobenius"
+    alpha: str | float = "frobenius"
 
     def __post_init__(self) -> None:
-        if self.n_steps < 0 or self.alpha not in ALPHAS:
+        named = isinstance(self.alpha, str)
+        if self.n_steps < 0 or not (self.alpha in ALPHAS if named else 0 < float(self.alpha) < math.inf):
             raise ValueError(
-                f"Newton(n_steps={self.n_steps}, alpha={self.alpha!r}): expected n_steps >= 0 and a known alpha"
-                f"{nearest(self.alpha, ALPHAS)}"
+                f"Newton(n_steps={self.n_steps}, alpha={self.alpha!r}): expected n_steps >= 0 and a known alpha or a "
+                f"finite one > 0{nearest(str(self.alpha), ALPHAS)}"
             )
 
     @property
     def label(self) -> str:
         """Steps and start."""
-        return f"Newton k={self.n_steps}" + ("" if self.alpha == "frobenius" else f" (α {self.alpha})")
+        start = self.alpha if isinstance(self.alpha, str) else f"{self.alpha:.3g}"
+        return f"Newton k={self.n_steps}" + ("" if start == "frobenius" else f" (α {start})")
 
     @property
     def strength(self) -> dict[str, float]:
@@ -66,9 +69,13 @@ class Newton(FilterLearner):
     ) -> list[Float[Tensor, "... n_dims"]]:
         """m_k = αλ Π_{j<k} (1 + e_j) with e_j = (1−αλ²)^(2^j): no cancellation, unlike the matrix iteration.
 
-        α depends on the whole spectrum, so the last axis must hold all of it.
+        A named α depends on the whole spectrum, so the last axis must hold all of it.
         """
-        alpha = torch.nan_to_num(ALPHAS[self.alpha](eigenvalues), posinf=0.0)  # no points, no step
+        alpha: Tensor | float = (
+            torch.nan_to_num(ALPHAS[self.alpha](eigenvalues), posinf=0.0)  # no points, no step
+            if isinstance(self.alpha, str)
+            else self.alpha
+        )
         m, residual = alpha * eigenvalues, 1 - alpha * eigenvalues.square()
         out, done = [], 0
         for k in steps:

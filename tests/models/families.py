@@ -40,6 +40,9 @@ FAMILIES = {
     "separate": changed(
         _LSA, layout="separate", attention=("softmax", "linear"), positions="sinusoidal", d_position=4, d_model=8
     ),
+    "scratch": changed(_LSA, layout="scratch", d_model=7, d_head=7),
+    "relu": changed(_LSA, attention="relu", n_heads=2),
+    "linear mlp": changed(_DECODER, layout="scratch", mlp_activation="linear", causal=False, query_is_key=False),
     "sine": _SINE,
     "sine-gd": changed(_SINE, attention=("none", "gradient_step")),
     "lstm": RegressorConfig(

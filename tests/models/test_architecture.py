@@ -45,7 +45,15 @@ def test_left_out_a_head_is_as_wide_as_its_share_of_the_model(fields, d_head):
             {"read_in": "slots", "layout": "joint", "d_model": 4},
             "needs d_model=4 and positions 'none' or 'sinusoidal', got 4 and 'learned'",
         ),
-        ({"read_out": "slots", "d_out": 2}, "read_out='slots' reads one number, got d_out=2; use read_out='affine'"),
+        (
+            {"read_out": "slots", "d_out": 2},
+            "reads d_out=2 y-slots, and layout='interleaved' with d_model=8 .* has 1; use read_out='affine'",
+        ),
+        (
+            {"read_out": "slots", "d_out": 7, "layout": "joint", "positions": "sinusoidal", "d_position": 2},
+            "reads d_out=7 y-slots, and layout='joint' with d_model=8 and d_position=2 has 6; use read_out='affine'",
+        ),
+        ({"mlp_activation": "relu"}, "mlp_activation"),
         ({"block": "lstm", "d_mlp": 8}, "block='lstm' has no d_mlp, damping or clip; leave them out"),
         ({"block": "lstm", "damping": 0.5}, "block='lstm' has no d_mlp, damping or clip; leave them out"),
         ({"block": "lstm", "clip": 5.0}, "block='lstm' has no d_mlp, damping or clip; leave them out"),
@@ -78,7 +86,8 @@ def test_a_size_that_is_missing_is_named(missing):
 
 
 @pytest.mark.parametrize(
-    "layout, d_position, d_model", [("joint", 0, 4), ("interleaved", 0, 3), ("separate", 4, 8), ("sequence", 2, 5)]
+    "layout, d_position, d_model",
+    [("joint", 0, 4), ("interleaved", 0, 3), ("separate", 4, 8), ("sequence", 2, 5), ("scratch", 4, 11)],
 )
 def test_slots_are_as_wide_as_token_and_code_together(layout, d_position, d_model):
     positions = "sinusoidal" if d_position else "none"
@@ -87,6 +96,21 @@ def test_slots_are_as_wide_as_token_and_code_together(layout, d_position, d_mode
     assert cfg.y_slot == d_model - d_position - 1
     with pytest.raises(ValueError, match=f"needs d_model={d_model} .*, got 9"):
         RegressorConfig.model_validate(fields | dict(d_model=9))
+
+
+@pytest.mark.parametrize("layout, width", [("joint", 5), ("separate", 5), ("scratch", 8)])
+def test_tokens_hold_as_many_ys_as_the_slots_that_are_read_and_one_where_a_map_reads(layout, width):
+    fields = SLOTS | dict(layout=layout, d_model=width, read_out="slots", d_out=2)
+    cfg = RegressorConfig.model_validate(fields)
+    assert (cfg.d_y, cfg.d_token, cfg.y_slot) == (2, width, width - 2)
+    affine = RegressorConfig.model_validate(fields | dict(read_out="affine", d_model=width - 1))
+    assert (affine.d_y, affine.d_token, affine.y_slot) == (1, width - 1, width - 2)
+
+
+def test_a_config_from_before_there_were_other_activations_has_gelu():
+    old = config(d_mlp=4).model_dump()
+    del old["mlp_activation"]
+    assert RegressorConfig.model_validate(old) == config(d_mlp=4)
 
 
 def test_one_kind_of_attention_or_width_stands_for_all_layers():
@@ -121,6 +145,8 @@ def test_linear_self_attention_is_that_of_the_bundled_presets(tied):
     preset = read_preset("lsa-2").model
     cfg = RegressorConfig.linear_self_attention(10, 21, 2, tied=tied)
     assert cfg == preset.model_copy(update={"tied": tied})
+    several = RegressorConfig.linear_self_attention(10, 21, 2, tied=tied, d_out=3)
+    assert several == cfg.model_copy(update={"d_out": 3, "d_model": 13, "d_head": 13})
 
 
 MODELS = {name: read_preset(name).model for name in preset_names()} | FAMILIES

@@ -1,13 +1,18 @@
 import itertools
+from collections.abc import Callable
 
 import pytest
 import torch
 
-from mesascope.models.attention import LinearAttention, SoftmaxAttention, visible
+from mesascope.models.attention import Attention, LinearAttention, ReluAttention, SoftmaxAttention, visible
 
-ATTENTIONS = {"softmax": SoftmaxAttention, "linear": LinearAttention}
+ATTENTIONS: dict[str, Callable[..., Attention]] = {
+    "softmax": SoftmaxAttention,
+    "linear": LinearAttention,
+    "relu": ReluAttention,
+}
 
-OPTIONS = list(itertools.product(["softmax", "linear"], [True, False], [True, False], [True, False]))
+OPTIONS = list(itertools.product(ATTENTIONS, [True, False], [True, False], [True, False]))
 IDS = [
     f"{kind}-{'causal' if causal else 'full'}-{'query_is_key' if key else 'query_asks'}-{'bias' if bias else 'plain'}"
     for kind, causal, key, bias in OPTIONS
@@ -41,7 +46,11 @@ def by_loops(layer, resid):
         seen = range(query + 1 if layer.causal else n_tokens)
         keys = [key for key in seen if layer.query_is_key or key != n_tokens - 1]
         scores = torch.stack([q @ (resid[b, key] @ layer.W_K[head] + biases[1, head]) for key in keys])
-        weights = (scores / D_HEAD**0.5).softmax(0) if kind == "SoftmaxAttention" else scores
+        weights = {
+            "SoftmaxAttention": (scores / D_HEAD**0.5).softmax(0),
+            "LinearAttention": scores,
+            "ReluAttention": scores.clamp(min=0),
+        }[kind]
         for key, weight in zip(keys, weights, strict=True):
             v = resid[b, key] @ layer.W_V[head] + biases[2, head]
             out[b, query] += weight * (v @ layer.W_O[head])
@@ -79,9 +88,26 @@ def test_the_pattern_is_zero_where_nothing_is_visible_and_softmax_rows_sum_to_on
     attention.hook_pattern.add_hook(lambda value, hook: seen.append(value))
     attention(resid)
     mask = visible(5, attention.causal, attention.query_is_key, torch.device("cpu"))
-    assert (seen[0][..., ~mask] == 0).all() and (seen[0][..., mask] != 0).all()
+    assert (seen[0][..., ~mask] == 0).all()
+    assert (seen[0][..., mask] != 0).all() or type(attention).__name__ == "ReluAttention"
     if type(attention).__name__ == "SoftmaxAttention":
         torch.testing.assert_close(seen[0].sum(-1), torch.ones(3, N_HEADS, 5, dtype=torch.float64))
+
+
+def test_two_relu_heads_of_opposite_signs_are_a_linear_one(resid):
+    """s = relu(s) − relu(−s), and only with the second value negated: relu(s) + relu(−s) is |s|."""
+    torch.manual_seed(0)
+    linear = LinearAttention(D_MODEL, 1, D_HEAD, bias=False, causal=False, query_is_key=True).double()
+    pair = ReluAttention(D_MODEL, 2, D_HEAD, bias=False, causal=False, query_is_key=True).double()
+    with torch.no_grad():
+        for name in ("W_Q", "W_K", "W_V", "W_O"):
+            torch.nn.init.normal_(getattr(linear, name))
+            getattr(pair, name).copy_(getattr(linear, name))
+        pair.W_Q[1] *= -1
+    assert not torch.allclose(pair(resid), linear(resid))
+    with torch.no_grad():
+        pair.W_V[1] *= -1
+    torch.testing.assert_close(pair(resid), linear(resid))
 
 
 def test_the_per_head_results_sum_to_the_output_up_to_the_bias(attention, resid):

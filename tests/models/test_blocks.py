@@ -33,6 +33,18 @@ def test_the_mlp_is_its_formula_with_gpt2s_gelu(bias):
     assert (mlp.b_in is None) == (mlp.b_out is None) == (not bias)
 
 
+@pytest.mark.parametrize("bias", [True, False])
+def test_an_mlp_without_activation_is_linear(bias):
+    mlp, h = randomised(MLP(8, 16, bias, "linear")), resid_of()
+    expected = (h @ mlp.W_in + (mlp.b_in if bias else 0)) @ mlp.W_out + (mlp.b_out if bias else 0)
+    torch.testing.assert_close(mlp(h), expected)
+
+
+@pytest.mark.parametrize("activation", ["gelu", "linear"])
+def test_a_blocks_mlp_has_the_activation_of_the_config(activation):
+    assert block_of(mlp_activation=activation).mlp.activation == activation
+
+
 @pytest.mark.parametrize("layer_norm", [True, False])
 @pytest.mark.parametrize("damping", [1.0, 0.3])
 @pytest.mark.parametrize("clip", [None, 0.8])

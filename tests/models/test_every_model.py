@@ -34,7 +34,7 @@ def test_predictions_have_one_entry_for_each_read_point_and_an_axis_for_several_
 def test_predictions_are_read_at_the_layouts_points_and_positions(cfg, model):
     assert model.read_points(6) == cfg.tokens.read_points(6)
     assert model.read_positions(6) == cfg.tokens.read_positions(6)
-    n_positions = len(range(cfg.tokens.n_tokens(6))[model.read_positions(6)])
+    n_positions = len(range(cfg.tokens.n_tokens(6, cfg.n_dims))[model.read_positions(6)])
     assert n_positions == len(model.read_points(6))
 
 
@@ -55,7 +55,7 @@ def test_the_residual_stream_is_continuous_and_as_wide_as_the_model(cfg, model, 
     _, cache = model.run_with_cache(prompts.xs, prompts.ys, names_filter=model.residual_hooks)
     assert list(cache.keys()) == model.residual_hooks
     for name in model.residual_hooks:
-        assert cache[name].shape == (5, cfg.tokens.n_tokens(6), cfg.d_model)
+        assert cache[name].shape == (5, cfg.tokens.n_tokens(6, cfg.n_dims), cfg.d_model)
     torch.testing.assert_close(cache["resid_post", 0], _cached(model, prompts, "blocks.1.hook_resid_pre"))
 
 
@@ -94,7 +94,7 @@ def test_replacing_the_last_layers_output_changes_the_prediction_as_the_read_out
     """Computed by hand from the weights: final norm and affine map, or minus the y-slot."""
     name = f"blocks.{cfg.n_layers - 1}.hook_resid_post"
     rng = torch.Generator().manual_seed(0)
-    resid = torch.randn(5, cfg.tokens.n_tokens(6), cfg.d_model, dtype=torch.float64, generator=rng)
+    resid = torch.randn(5, cfg.tokens.n_tokens(6, cfg.n_dims), cfg.d_model, dtype=torch.float64, generator=rng)
     preds = model.run_with_hooks(prompts.xs, prompts.ys, fwd_hooks=[(name, lambda value, hook: resid)])
     read = resid[:, model.read_positions(6)]
     if cfg.read_out == "slots":

@@ -46,6 +46,16 @@ def test_on_joint_tokens_it_is_the_reference_learners_step():
     torch.testing.assert_close(model(prompts.xs, prompts.ys), expected, rtol=1e-12, atol=1e-12)
 
 
+def test_several_outputs_each_take_their_own_step():
+    cfg = RegressorConfig.linear_self_attention(3, 6, 1, d_out=2).model_copy(update={"attention": "gradient_step"})
+    one = RegressorConfig.linear_self_attention(3, 6, 1).model_copy(update={"attention": "gradient_step"})
+    both, alone = HookedRegressor(cfg).double(), HookedRegressor(one).double()
+    xs = LinearRegression(n_dims=3, n_points=6).sample(9, seed=0, dtype=torch.float64).xs
+    ys = torch.randn(9, 6, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    expected = torch.stack([alone(xs, ys[..., index]) for index in range(2)], dim=-1)
+    torch.testing.assert_close(both(xs, ys), expected, rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("query_is_key", [True, False])
 def test_a_trained_layer_with_these_weights_computes_the_same(causal, query_is_key):

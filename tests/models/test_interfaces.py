@@ -51,6 +51,7 @@ def test_read_out_is_affine():
 def test_the_slot_read_out_is_minus_its_slot():
     resid = torch.randn(2, 4, 5)
     assert torch.equal(SlotReadOut(3)(resid), -resid[..., 3])
+    assert torch.equal(SlotReadOut(2, 3)(resid), -resid[..., 2:5])
 
 
 @pytest.mark.parametrize("width", [1, 2, 5, 10])

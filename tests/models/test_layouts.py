@@ -28,7 +28,32 @@ def test_sequence_has_the_points_as_tokens_and_y_never_among_them():
     assert torch.equal(LAYOUTS["sequence"].tokens(XS, torch.full_like(YS, torch.nan)), XS)
 
 
-@pytest.mark.parametrize("layout", [LAYOUTS["joint"], LAYOUTS["separate"]], ids=["joint", "separate"])
+def test_scratch_has_a_unit_vector_for_each_dimension_and_then_joint_tokens_with_room_for_one():
+    units = [[0.0, 0, 1, 0, 0], [0, 0, 0, 1, 0]]
+    points = [[1.0, 2, 0, 0, 10], [3, 4, 0, 0, 20], [5, 6, 0, 0, 0]]
+    assert torch.equal(LAYOUTS["scratch"].tokens(XS, YS), torch.tensor([units + points]))
+
+
+@pytest.mark.parametrize("name", ["joint", "separate", "scratch"])
+@pytest.mark.parametrize("d_y", [1, 3])
+def test_several_ys_stand_at_the_end_of_a_token_each_as_if_it_were_alone(name, d_y):
+    layout, xs, ys = LAYOUTS[name], torch.randn(2, 4, 3), torch.randn(2, 4, d_y)
+    tokens = layout.tokens(xs, ys)
+    assert tokens.shape == (2, layout.n_tokens(4, 3), layout.d_token(3, d_y)) and layout.has_y_slots
+    for index in range(d_y):
+        alone = torch.cat([tokens[..., : tokens.shape[-1] - d_y], tokens[..., index - d_y, None]], dim=-1)
+        assert torch.equal(alone, layout.tokens(xs, ys[..., index]))
+
+
+def test_layouts_without_slots_for_y_are_as_wide_as_x_however_many_ys_there_are():
+    assert [name for name, layout in LAYOUTS.items() if not layout.has_y_slots] == ["interleaved", "sequence"]
+    assert all(LAYOUTS[name].d_token(4, d_y) == 4 for name in ("interleaved", "sequence") for d_y in (1, 3))
+    ys = torch.stack([YS, -YS], dim=-1)
+    expected = torch.tensor([[[1.0, 2.0], [10, -10], [3, 4], [20, -20], [5, 6], [30, -30]]])
+    assert torch.equal(LAYOUTS["interleaved"].tokens(XS, ys), expected)
+
+
+@pytest.mark.parametrize("layout", [LAYOUTS[name] for name in ("joint", "separate", "scratch")], ids=repr)
 def test_the_tokens_of_the_layouts_that_read_the_query_alone_do_not_hold_its_y(layout):
     hidden = YS.clone()
     hidden[:, -1] = torch.nan
@@ -40,7 +65,7 @@ def test_the_tokens_of_the_layouts_that_read_the_query_alone_do_not_hold_its_y(l
 @pytest.mark.parametrize("n_dims", [1, 3])
 def test_tokens_have_the_announced_size(layout, n_points, n_dims):
     tokens = layout.tokens(torch.randn(2, n_points, n_dims), torch.randn(2, n_points))
-    assert tokens.shape == (2, layout.n_tokens(n_points), layout.d_token(n_dims))
+    assert tokens.shape == (2, layout.n_tokens(n_points, n_dims), layout.d_token(n_dims))
 
 
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS.keys())
@@ -53,4 +78,5 @@ def test_the_token_at_a_read_position_is_that_points_x(layout):
 
 def test_interleaved_and_sequence_read_every_point_and_the_others_the_last():
     read = {name: list(layout.read_points(4)) for name, layout in LAYOUTS.items()}
-    assert read == {"interleaved": [0, 1, 2, 3], "sequence": [0, 1, 2, 3], "joint": [3], "separate": [3]}
+    every, last = [0, 1, 2, 3], [3]
+    assert read == {"interleaved": every, "sequence": every, "joint": last, "separate": last, "scratch": last}

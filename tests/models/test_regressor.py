@@ -135,6 +135,28 @@ def test_another_dimension_is_refused():
         HookedRegressor(DECODER)(prompts.xs, prompts.ys)
 
 
+@pytest.mark.parametrize("d_out, shape", [(1, (5, 6, 2)), (2, (5, 6)), (2, (5, 6, 3)), (1, (5, 7))])
+def test_ys_of_another_shape_are_refused(d_out, shape, unchecked_shapes):
+    model = HookedRegressor(RegressorConfig.linear_self_attention(3, 6, 2, d_out=d_out))
+    with pytest.raises(
+        MesascopeError, match=rf"ys have shape \({', '.join(map(str, shape))}\) but .* d_y={d_out} numb"
+    ):
+        model(prompts_of().xs, torch.zeros(shape))
+
+
+def test_several_outputs_are_read_from_as_many_slots():
+    """An untrained model of two outputs, each of whose y-slots feeds the tokens and is read on its own."""
+    model = HookedRegressor(RegressorConfig.linear_self_attention(3, 6, 2, d_out=2)).double()
+    xs, ys = prompts_of().xs.double(), torch.randn(5, 6, 2, generator=torch.Generator().manual_seed(0)).double()
+    preds, cache = model.run_with_cache(xs, ys)
+    assert torch.equal(preds, -cache["resid_post", 1][:, -1:, 3:]) and preds.shape == (5, 1, 2)
+    changed = ys.clone()
+    changed[:, -1] += 1e6  # were it read, rounding could not hide it
+    torch.testing.assert_close(model(xs, changed), preds)
+    changed[:, 0, 1] += 1
+    assert not torch.allclose(model(xs, changed), preds)
+
+
 def test_more_points_than_positions_are_refused_where_there_are_positions():
     prompts = prompts_of(n_points=7)
     with pytest.raises(MesascopeError, match="n_points=7 but the model has positions for 6"):

@@ -17,13 +17,13 @@ def iterate(X, y, n_steps, alpha):
     S = X.T @ X
     if not len(X):
         return torch.zeros(X.shape[1], dtype=X.dtype)
-    M = BY_NORM[alpha](S @ S.T) * S
+    M = (BY_NORM[alpha](S @ S.T) if isinstance(alpha, str) else alpha) * S
     for _ in range(n_steps):
         M = 2 * M - M @ S @ M
     return M @ X.T @ y
 
 
-@pytest.mark.parametrize("alpha", ALPHAS)
+@pytest.mark.parametrize("alpha", [*ALPHAS, 1e-3])
 @pytest.mark.parametrize("n_steps", [0, 1, 2, 5, 9])
 def test_newton_is_its_matrix_iteration(alpha, n_steps):
     prompts = prompts_of(kappa=30)
@@ -84,7 +84,25 @@ def test_the_filter_does_not_blow_up_where_matrix_products_do():
     assert not (blown - exact).abs().max() < 1  # not: it may have become NaN
 
 
+def test_a_number_for_alpha_is_taken_for_every_prompt_and_prefix_and_shown():
+    eigenvalues, newton = torch.tensor([[0.1, 1.0, 2.0], [0.5, 0.5, 0.5]], dtype=torch.float64), Newton(3, 0.25)
+    torch.testing.assert_close(newton.response(eigenvalues), 1 - (1 - 0.25 * eigenvalues**2) ** 8)
+    assert newton.label == "Newton k=3 (α 0.25)" and newton.strength == {"k": 3.0}
+    assert (Newton(3).label, Newton(3, "twice_spectral").label) == ("Newton k=3", "Newton k=3 (α twice_spectral)")
+    prompts = prompts_of()
+    assert (newton.predict(prompts)[:, 0] == 0).all()  # from no points, nothing
+
+
+def test_beyond_two_over_the_largest_square_a_fixed_alpha_diverges():
+    eigenvalues = torch.tensor([1.0, 2.0], dtype=torch.float64)
+    assert (Newton(20, 0.49).response(eigenvalues) - 1).abs().max() < 1e-3
+    assert Newton(8, 0.51).response(eigenvalues)[1].abs() > 1e3
+
+
 def test_impossible_arguments_are_refused():
+    for alpha in (0.0, -1.0, float("inf"), float("nan")):
+        with pytest.raises(ValueError, match=f"alpha={alpha}.*a finite one > 0"):
+            Newton(3, alpha=alpha)
     with pytest.raises(ValueError, match="expected n_steps >= 0"):
         Newton(-1)
     with pytest.raises(ValueError, match="did you mean 'twice_spectral'"):
