@@ -1,6 +1,16 @@
-"""What is looked at: prompts, tasks, hooked models, reference learners, training and checkpoints."""
+"""What is looked at: prompts, tasks, hooked models, reference learners, constructions, training and checkpoints."""
 
 from mesascope.models.architecture import RegressorConfig
+from mesascope.models.constructions import (
+    copy_then_descend,
+    gd_plus_plus,
+    gradient_descent,
+    induction,
+    newton,
+    optimal_preconditioned_step,
+    preconditioned_gradient_descent,
+    regauge,
+)
 from mesascope.models.errors import MesascopeError
 from mesascope.models.formats import Checkpoint, checkpoints_of, load
 from mesascope.models.learners import (
@@ -98,10 +108,18 @@ __all__ = [
     "TwoLayerNet",
     "bayes_optimal",
     "checkpoints_of",
+    "copy_then_descend",
+    "gd_plus_plus",
+    "gradient_descent",
+    "induction",
     "load",
+    "newton",
+    "optimal_preconditioned_step",
     "optimal_preconditioner",
     "optimal_step",
+    "preconditioned_gradient_descent",
     "prompting_suites",
+    "regauge",
     "save",
     "train",
     "tuned_gd_plus_plus",
