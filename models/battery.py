@@ -112,7 +112,7 @@ class Target:
 
     def few(self) -> "Target":
         """The first prompts, as many as hold some hundreds of predictions: enough to find a basin."""
-        n_prompts = max(1, -(-N_FEW // len(self.points)))
+        n_prompts = max(1, -(-N_FEW // max(1, len(self.points))))
         return replace(self, prompts=self.prompts[:n_prompts], preds=self.preds[:n_prompts])
 
 
