@@ -1,5 +1,6 @@
 """The instruments: they take tensors or a hooked model, and know no analysis."""
 
+from mesascope.probes.alignment import align, layer_maps, outer_vectors
 from mesascope.probes.capturing import Captured, capture
 from mesascope.probes.exponents import Exponent, fit_exponents
 from mesascope.probes.induced import (
@@ -22,14 +23,25 @@ from mesascope.probes.jackknife import (
     share_of_prompts,
 )
 from mesascope.probes.moments import Moments
+from mesascope.probes.operators import HeadOperator, LayerOperator
 from mesascope.probes.products import Products, distances, mixing
 from mesascope.probes.readout import LinearReadout, choose_alpha
 from mesascope.probes.response import Response, fit_responses
 from mesascope.probes.similarity import similarity_of_errors
 from mesascope.probes.spectrum import Spectrum
 from mesascope.probes.spline_filter import SplineFilter, choose_filter
+from mesascope.probes.token_basis import Slots, TokenBasis, reachable, token_basis
 
 __all__ = [
+    "align",
+    "layer_maps",
+    "outer_vectors",
+    "reachable",
+    "token_basis",
+    "TokenBasis",
+    "Slots",
+    "LayerOperator",
+    "HeadOperator",
     "Captured",
     "Estimate",
     "Exponent",

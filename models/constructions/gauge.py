@@ -44,7 +44,7 @@ def regauge(model: HookedRegressor, seed: int) -> HookedRegressor:
     """
     cfg, rng = model.cfg, generator(seed, "gauge")
     free = [attention for attention in model.attentions if not isinstance(attention, GradientStep)]
-    if not free and not _has_free_basis(cfg):
+    if not free and not has_free_basis(cfg):
         raise MesascopeError(
             f"this model (block={cfg.block!r}, attention={cfg.attention!r}) has neither heads nor a basis of its "
             "residual stream that may be changed; take a transformer with trained attention"
@@ -54,7 +54,7 @@ def regauge(model: HookedRegressor, seed: int) -> HookedRegressor:
     for attention in changed.attentions[: 1 if cfg.tied else None]:
         if not isinstance(attention, GradientStep):
             _regauge_heads(attention, rng)
-    if _has_free_basis(cfg):
+    if has_free_basis(cfg):
         _rotate(changed, rng)
     return changed.to(next(model.parameters()))
 
@@ -89,7 +89,7 @@ def _scales(attention: Attention, rng: Generator) -> Float[Tensor, "n_heads 1 1"
     return scales * (2 * torch.randint(2, scales.shape, generator=rng) - 1)
 
 
-def _has_free_basis(cfg: RegressorConfig) -> bool:
+def has_free_basis(cfg: RegressorConfig) -> bool:
     """Whether nothing but maps reads and writes the residual stream."""
     return (
         cfg.block == "transformer"

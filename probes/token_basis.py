@@ -1,0 +1,107 @@
+"""Where tokens hold x and y in the residual stream that a layer reads and writes."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mesascope.models.errors import MesascopeError
+from mesascope.models.regressor import HookedRegressor
+
+
+@dataclass(frozen=True)
+class Slots:
+    """Named directions of the residual stream, one a row."""
+
+    names: tuple[tuple[str, int], ...]
+    """("x", i), ("y", i) or ("position", i)."""
+    directions: Float[Tensor, "n_slots d_model"]
+
+    def only(self, *kinds: str) -> "Slots":
+        """Those of some kinds."""
+        rows = [row for row, (kind, _) in enumerate(self.names) if kind in kinds]
+        return Slots(tuple(self.names[row] for row in rows), self.directions[rows])
+
+    def without(self, index: int) -> "Slots":
+        """Those of all coordinates of x but one."""
+        rows = [row for row, name in enumerate(self.names) if name != ("x", index)]
+        return Slots(tuple(self.names[row] for row in rows), self.directions[rows])
+
+
+@dataclass(frozen=True)
+class TokenBasis:
+    """The slots that a layer's queries, keys and values hold, and those that it writes.
+
+    For queries, keys and values a direction is what a unit in the slot adds to the stream; for writes it is what the
+    slot is read off by. `LayerOperator.seen` is the layer between slots.
+    """
+
+    query: Slots
+    key: Slots
+    value: Slots
+    write: Slots
+
+    @staticmethod
+    def of(held: Slots) -> "TokenBasis":
+        """The same slots for all, read off by the pseudoinverse."""
+        return TokenBasis(held, held, held, replace(held, directions=torch.linalg.pinv(held.directions).mT))
+
+    def without(self, index: int) -> "TokenBasis":
+        """All coordinates of x but one."""
+        return TokenBasis(*(slots.without(index) for slots in (self.query, self.key, self.value, self.write)))
+
+
+def token_basis(model: HookedRegressor) -> TokenBasis:
+    """The slots of tokens that hold x and y, and their position code.
+
+    Tokens that are the residual stream, or that a read-in of their own width maps into it, have slots (x, y). Behind a
+    wider or deeper read-in, where the read-out is a slot, x is whatever else the stream holds: learned features.
+
+    Raises:
+        MesascopeError: x and y of a point are not in one token, or the read-in merges slots.
+    """
+    cfg = model.cfg
+    if cfg.layout not in ("joint", "separate") or cfg.block != "transformer":
+        raise MesascopeError(
+            f"the tokens of this model ({cfg.layout}, {cfg.block}) hold no x beside its y, so that there is no basis "
+            "of slots; fit one to its activations with fit_token_bases(scope)"
+        )
+    width = cfg.d_model - cfg.d_position
+    names = [*(("x", i) for i in range(cfg.n_dims)), *(("y", i) for i in range(cfg.d_y))]
+    if cfg.read_in == "slots":
+        held = torch.eye(len(names), dtype=torch.float64)
+    elif cfg.read_out == "slots" and width > len(names):
+        names = [*(("x", i) for i in range(width - 1)), ("y", 0)]
+        held = torch.eye(width, dtype=torch.float64)
+    else:
+        held = model.embed.W_E.detach().double().cpu()
+        if torch.linalg.matrix_rank(held) < len(names):
+            raise MesascopeError(
+                f"the read-in has rank {int(torch.linalg.matrix_rank(held))} for {len(names)} slots of a token, so "
+                "that x and y cannot be told apart behind it; fit a basis with fit_token_bases(scope)"
+            )
+    directions = torch.block_diag(held, torch.eye(cfg.d_position, dtype=torch.float64))
+    names += [("position", i) for i in range(cfg.d_position)]
+    slots = Slots(tuple(names), directions.to(next(model.parameters()).device))
+    if cfg.read_out == "slots":
+        # Read where the model reads: behind a read-in to y − w0·x, what is written to x does not change y.
+        read = torch.eye(cfg.d_model).to(directions)
+        return replace(TokenBasis.of(slots), write=replace(slots, directions=read.to(slots.directions)))
+    return TokenBasis.of(slots)
+
+
+def reachable(basis: TokenBasis, model: HookedRegressor, layer: int) -> TokenBasis:
+    """The slots of one layer that can reach the prediction.
+
+    Nobody reads what the last layer with attention writes but y, unless it is tied to layers before it or an MLP reads
+    it. In the only layer, the query alone asks for what is read, and its y is zero.
+    """
+    cfg, query, write = model.cfg, basis.query, basis.write
+    layers = [index for index, kind in enumerate(cfg.attentions) if kind != "none"]
+    last = layer == layers[-1] and not any(cfg.mlp_widths[layer:])
+    if last and (len(layers) == 1 or not cfg.tied):
+        write = write.only("y")
+    if len(layers) == 1 and not any(cfg.mlp_widths[:layer]):
+        query = query.only("x", "position")
+    return replace(basis, query=query, write=write)
