@@ -81,8 +81,8 @@ class LayerOperator:
         self, values: Float[Tensor, "n_values d_value d_write"], scores: Float[Tensor, "n_scores d_query d_key"]
     ) -> Float[Tensor, "n_values n_scores"]:
         """⟨T, V_a ⊗ S_b⟩ for matrices V_a from values to writes and S_b between queries and keys."""
-        of_values = self.OV.AB.flatten(1) @ values.to(self.W_V).flatten(1).mT
-        of_scores = self.QK.AB.flatten(1) @ scores.to(self.W_Q).flatten(1).mT
+        of_values = (self.W_V @ self.W_O).flatten(1) @ values.to(self.W_V).flatten(1).mT
+        of_scores = (self.W_Q @ self.W_K.mT).flatten(1) @ scores.to(self.W_Q).flatten(1).mT
         return of_values.mT @ of_scores
 
 
