@@ -1,7 +1,9 @@
 """The questions, a file or folder each: functions of a scope that return frozen results with claims and figures."""
 
 from mesascope.analyses.claim import Claim, Figure, Result
+from mesascope.analyses.curvature import Curvature, detect_curvature
 from mesascope.analyses.identification import Design, Identification, design_prompts, identify
+from mesascope.analyses.matching import Matching, match_weights
 from mesascope.analyses.performance import Performance, measure_performance
 from mesascope.analyses.readouts import Readouts, fit_readouts
 from mesascope.analyses.report import Report, write_report
@@ -11,9 +13,11 @@ from mesascope.analyses.spectral import SpectralResponse, measure_response
 
 __all__ = [
     "Claim",
+    "Curvature",
     "Design",
     "Figure",
     "Identification",
+    "Matching",
     "Performance",
     "Readouts",
     "Report",
@@ -23,8 +27,10 @@ __all__ = [
     "SpectralResponse",
     "attach",
     "design_prompts",
+    "detect_curvature",
     "fit_readouts",
     "identify",
+    "match_weights",
     "measure_performance",
     "measure_response",
     "measure_similarity",

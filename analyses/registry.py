@@ -3,7 +3,9 @@
 from collections.abc import Callable
 
 from mesascope.analyses.claim import Result
+from mesascope.analyses.curvature import Curvature, detect_curvature
 from mesascope.analyses.identification import Identification, identify
+from mesascope.analyses.matching import Matching, holds_constructions, match_weights
 from mesascope.analyses.performance import Performance, measure_performance
 from mesascope.analyses.readouts import Readouts, fit_readouts
 from mesascope.analyses.scope import Scope
@@ -39,11 +41,23 @@ def _similarity(scope: Scope, n_prompts: int) -> Result | None:
     return measure_similarity(scope, n_fit=n_prompts) if _reads_later_points(scope) else None
 
 
+def _matching(scope: Scope, n_prompts: int) -> Result | None:
+    return match_weights(scope) if holds_constructions(scope) else None
+
+
+def _curvature(scope: Scope, n_prompts: int) -> Result | None:
+    """Where tokens hold both x and y: in others x is not followed from layer to layer."""
+    joint = isinstance(scope.model, HookedRegressor) and scope.model.cfg.layout == "joint"
+    return detect_curvature(scope) if joint and holds_constructions(scope) else None
+
+
 ANALYSES: dict[str, Analysis] = {
     Performance.name: lambda scope, n_prompts: measure_performance(scope),
     Readouts.name: _readouts,
     Identification.name: _identification,
     SpectralResponse.name: _spectral,
     Similarity.name: _similarity,
+    Matching.name: _matching,
+    Curvature.name: _curvature,
 }
 """Analyses by the name they have in `report.json`."""

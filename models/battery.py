@@ -88,10 +88,11 @@ class Target:
     def criterion(self, learner: Learner) -> tuple[float, float]:
         """What to minimise among a family's members: a scalar more must bring a tenth of what is left to explain.
 
-        What is left is the distance beyond the unexplainable, on top of what is negligible. Then the distance itself.
+        What is left is the distance beyond the unexplainable, on top of so much that a tenth of it is negligible. Then
+        the distance itself.
         """
         distance = self.distance(learner)
-        left = max(distance - self.unexplainable, 0.0) + self.floor
+        left = max(distance - self.unexplainable, 0.0) + self.floor / EARNED
         return math.log(left) + EARNED * len(learner.parameters()), distance
 
     @cached_property

@@ -84,11 +84,14 @@ def token_basis(model: HookedRegressor) -> TokenBasis:
     directions = torch.block_diag(held, torch.eye(cfg.d_position, dtype=torch.float64))
     names += [("position", i) for i in range(cfg.d_position)]
     slots = Slots(tuple(names), directions.to(next(model.parameters()).device))
+    basis = TokenBasis.of(slots)
     if cfg.read_out == "slots":
-        # Read where the model reads: behind a read-in to y − w0·x, what is written to x does not change y.
-        read = torch.eye(cfg.d_model).to(directions)
-        return replace(TokenBasis.of(slots), write=replace(slots, directions=read.to(slots.directions)))
-    return TokenBasis.of(slots)
+        # y is read where the model reads it: behind a read-in to y − w0·x, what is written to x does not change it.
+        first = [kind for kind, _ in names].index("y")
+        basis.write.directions[first : first + cfg.d_y] = torch.eye(cfg.d_model).to(directions)[
+            cfg.y_slot : cfg.y_slot + cfg.d_y
+        ]
+    return basis
 
 
 def reachable(basis: TokenBasis, model: HookedRegressor, layer: int) -> TokenBasis:

@@ -1,5 +1,5 @@
 """Weights against constructions."""
 
-from mesascope.analyses.matching.matching import Matching, match_weights
+from mesascope.analyses.matching.matching import Matching, holds_constructions, match_weights
 
-__all__ = ["Matching", "match_weights"]
+__all__ = ["Matching", "holds_constructions", "match_weights"]

@@ -250,7 +250,7 @@ def inside_share(operator: LayerOperator, basis: TokenBasis) -> float:
     orthogonal = TokenBasis(
         *(replace(s, directions=torch.linalg.qr(s.directions.mT)[0].mT) for s in vars(basis).values())
     )
-    return (operator.seen(orthogonal).norm / operator.norm) ** 2
+    return (operator.seen(orthogonal).norm / operator.norm) ** 2 if operator.norm > 0 else 0.0
 
 
 class RandomLayers:
@@ -296,8 +296,8 @@ def _estimates(
         fewer = basis.without(index)
         part = find_nearest(operator.seen(fewer), family, fewer)
         left_out.append(_measured(part, n_context) if part is not None else whole)
-    values = torch.tensor(list(whole.values())).double()
-    others = torch.tensor([[part[name] for name in whole] for part in left_out]).double()
+    values = torch.tensor(list(whole.values()), dtype=torch.float64)
+    others = torch.tensor([[part[name] for name in whole] for part in left_out], dtype=torch.float64)
     return dict(zip(whole, jackknifed(values, others), strict=True))
 
 

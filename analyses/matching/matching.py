@@ -9,10 +9,11 @@ from mesascope.analyses.claim import Claim, Figure, Result, fixed
 from mesascope.analyses.matching.bases import fit_token_bases
 from mesascope.analyses.matching.families import COPY, FAMILIES
 from mesascope.analyses.matching.layer_match import NOTHING, LayerMatch, RandomLayers, inside_share, match_layer
-from mesascope.analyses.matching.whole import WholeMatch, match_whole
+from mesascope.analyses.matching.whole import WholeMatch, constructions_of, match_whole
 from mesascope.analyses.scope import Scope
 from mesascope.models import HookedRegressor, MesascopeError
 from mesascope.models.attention import Attention, LinearAttention
+from mesascope.models.tasks import Regression
 from mesascope.probes import LayerOperator, TokenBasis, reachable, token_basis
 
 
@@ -111,13 +112,13 @@ class Matching(Result):
 def _claim(layer: LayerMatch) -> Claim:
     best = layer.best
     if best is None:
-        text = f"{layer.label} adds nothing that reaches the output: its weights are zero."
+        text = f"{layer.label.capitalize()} adds nothing that reaches the output: its weights are zero."
         return Claim(f"matching.{layer.label}", text, None, None, None, layer.verdict)
     scalars = ", ".join(
         f"{symbol} = {value.value:.4g} [{value.low:.4g}, {value.high:.4g}]" for symbol, value in best.scalars.items()
     )
     text = (
-        f"{layer.label}: {layer.verdict}; the nearest {best.family} leaves {best.distance.value:.2g} of the norm of "
+        f"{layer.label.capitalize()}: {layer.verdict}; the nearest {best.family} leaves {best.distance.value:.2g} of the norm of "
         f"what can reach the output (random weights {best.random:.2g}, untrained twins "
         f"{min(best.untrained, default=1.0):.2g})"
     )
@@ -146,6 +147,14 @@ def match_weights(scope: Scope, seed: int | None = None, bases: Mapping[int, Tok
     """
     scope = scope.reseeded(seed)
     return scope.once(("matching", None if bases is None else id(bases)), lambda: _match(scope, bases))
+
+
+def holds_constructions(scope: Scope) -> bool:
+    """Whether a model has attention on tokens that hold x and y, or the architecture of a construction."""
+    if not isinstance(scope.model, HookedRegressor) or not scope.model.attentions:
+        return False
+    on_points = isinstance(scope.task, Regression) and scope.model.cfg.layout in ("joint", "separate", "interleaved")
+    return on_points or bool(constructions_of(scope.model.cfg))
 
 
 def _match(scope: Scope, bases: Mapping[int, TokenBasis] | None) -> Matching:

@@ -25,6 +25,8 @@ _HOME = {
     "design_prompts": "mesascope.analyses",
     "measure_response": "mesascope.analyses",
     "measure_similarity": "mesascope.analyses",
+    "match_weights": "mesascope.analyses",
+    "detect_curvature": "mesascope.analyses",
     "write_report": "mesascope.analyses",
 }
 

@@ -250,6 +250,56 @@ def similarity(
         print(path)
 
 
+@app.command(
+    epilog="Examples: [bold]mesascope analyse zoo:lsa-2 matching[/], "
+    "[bold]mesascope analyse zoo:lsa-2 spectral --figures out/spectral[/]"
+)
+def analyse(
+    ckpt: Ckpt,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="An analysis by its name in report.json.")],
+    prompts: Prompts = 20_000,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    w_std: WStd = None,
+    figures: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write every figure there, as a page that opens offline.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run one analysis of the report, and print its claims."""
+    from mesascope.analyses.registry import ANALYSES
+    from mesascope.analyses.report.figures import write_figures
+    from mesascope.analyses.report.write import check_writable
+    from mesascope.models.errors import MesascopeError, nearest
+
+    if name not in ANALYSES:
+        raise MesascopeError(
+            f"no analysis is called {name!r}{nearest(name, ANALYSES)}; there are {', '.join(ANALYSES)}"
+        )
+    if figures is not None:
+        check_writable(figures)
+    scope = _attach(ckpt, seed, device, w_std)
+    with _progress(1, name) as advance:
+        advance(name)
+        result = ANALYSES[name](scope, prompts)
+    if result is None:
+        raise MesascopeError(f"{name} does not apply to {ckpt}; mesascope report runs all that do")
+    written = [] if figures is None else write_figures(result, figures)
+    if as_json:
+        print(json.dumps(result.to_json(), indent=1))
+        return
+    table = Table("claim", "95% interval", "null", "verdict", title=f"{result.title} {_escaped(ckpt)}", show_lines=True)
+    for claim in result.claims:
+        interval = "–" if claim.ci is None else f"[{claim.ci[0]:.4g}, {claim.ci[1]:.4g}]"
+        null = "–" if claim.null is None else f"{claim.null:.4g}"
+        table.add_row(_escaped(claim.text), interval, null, _escaped(claim.verdict))
+    Console(highlight=False).print(table)
+    for warning in result.warnings:
+        Console(stderr=True, highlight=False, soft_wrap=True).print(f"[bold yellow]warning:[/] {_escaped(warning)}")
+    for path in written:
+        print(path)
+
+
 @app.command(epilog="Example: [bold]mesascope selftest --each 1 --untrained 6[/]")
 def selftest(
     each: Annotated[int, typer.Option(min=1, help="Learners of each family planted on each task.")] = 2,

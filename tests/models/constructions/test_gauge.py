@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mesascope.models import HookedRegressor, LinearRegression, MesascopeError, RegressorConfig, newton, regauge
-from mesascope.models.constructions.gauge import _has_free_basis, _invertible
+from mesascope.models.constructions.gauge import _invertible, has_free_basis
 from mesascope.models.streams import generator
 from tests.models.constructions.specimens import SPECIMENS, products
 from tests.models.families import FAMILIES, changed, prompts_of
@@ -88,7 +88,7 @@ def test_where_the_residual_stream_has_a_basis_only_heads_change(name):
 @pytest.mark.parametrize("name", sorted(FREE))
 def test_where_it_has_none_it_is_rotated(name):
     model, prompts = random_model(name), prompts_of(MODELS[name])
-    assert _has_free_basis(model.cfg)
+    assert has_free_basis(model.cfg)
     ours, theirs = (
         each.run_with_cache(prompts.xs, prompts.ys, names_filter="*hook_resid_post")[1]
         for each in (model, regauge(model, seed=0))
