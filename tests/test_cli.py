@@ -16,6 +16,8 @@ from typer.testing import CliRunner
 
 from mesascope import __version__, analyses
 from mesascope.analyses import registry, specimens
+from mesascope.analyses.matching import selftest as matching_selftest
+from mesascope.analyses.matching.selftest import ConstructionCase, ConstructionTest
 from mesascope.analyses.report import write
 from mesascope.cli import app, main
 from mesascope.models import HookedRegressor, RunConfig, load, save
@@ -587,7 +589,7 @@ def planted(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
 @pytest.mark.parametrize("right", [True, False])
 def test_selftest_fails_when_a_learner_is_lost(run, planted, right):
     planted(right)
-    code, out, err = run("selftest", "--task", "isotropic", "--untrained", "2")
+    code, out, err = run("selftest", "--task", "isotropic", "--untrained", "2", "--constructions", "0")
     assert code == (0 if right else 1)
     assert "untrained models" in out and "2 of 2" in out
     if right:
@@ -600,7 +602,8 @@ def test_selftest_fails_when_a_learner_is_lost(run, planted, right):
 @pytest.mark.parametrize("right", [True, False])
 def test_selftest_prints_json_for_machines(run, planted, right):
     planted(right)
-    code, out, _ = run("selftest", "--task", "isotropic", "--untrained", "1", "--json", "--seed", "5")
+    options = ("--task", "isotropic", "--untrained", "1", "--constructions", "0", "--json", "--seed", "5")
+    code, out, _ = run("selftest", *options)
     content = json.loads(out)
     assert code == (0 if right else 1)
     assert content["seed"] == 5 and content["recovered"] == float(right)
@@ -613,7 +616,17 @@ def test_selftest_names_the_nearest_task(run):
     assert code == 1 and out == "" and is_one_line_error(err, "'isotropc'", "did you mean 'isotropic'?")
 
 
-@pytest.mark.parametrize("arguments", [["--each", "0"], ["--untrained", "-1"]])
+@pytest.mark.parametrize("right", [True, False])
+def test_selftest_fails_when_a_construction_is_lost(run, planted, monkeypatch, right):
+    planted(True)
+    case = ConstructionCase("GD", "1 step of GD", "1 step of GD" if right else "", 1e-7, 0.0)
+    monkeypatch.setattr(matching_selftest, "run_construction_test", lambda *_: ConstructionTest((case,), 0))
+    code, out, err = run("selftest", "--task", "isotropic", "--untrained", "0")
+    assert code == (0 if right else 1) and f"{int(right)} of 1" in out
+    assert right or "failed: GD: expected 1 step of GD, got none at distance 1.0e-07" in err
+
+
+@pytest.mark.parametrize("arguments", [["--each", "0"], ["--untrained", "-1"], ["--constructions", "-1"]])
 def test_selftest_refuses_to_plant_nothing(run, arguments):
     code, out, _ = run("selftest", *arguments)
     assert code == 2 and out == ""

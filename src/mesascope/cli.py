@@ -305,16 +305,21 @@ def selftest(
     each: Annotated[int, typer.Option(min=1, help="Learners of each family planted on each task.")] = 2,
     untrained: Annotated[int, typer.Option(min=0, help="Untrained models that must get no name.")] = 20,
     task: Annotated[list[str] | None, typer.Option(help="Plant on this task only; may be given again.")] = None,
+    constructions: Annotated[int, typer.Option(min=0, help="Constructions of each kind, in random gauges.")] = 1,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Plant every learner as if it were a model; fail if one is lost or an untrained model is given a name."""
+    """Plant learners as if they were models, and constructions as weights; fail if one is lost or chance is named."""
     from mesascope.analyses.identification.selftest import count_cases, run_selftest
+    from mesascope.analyses.matching.selftest import count_constructions, run_construction_test
 
-    with _progress(count_cases(each, untrained, task), "selftest") as advance:
+    n_cases = count_cases(each, untrained, task) + count_constructions(constructions)
+    with _progress(n_cases, "selftest") as advance:
         result = run_selftest(seed, each, untrained, task, advance)
+        weights = run_construction_test(seed, constructions, advance)
+    failures = (*result.failures, *weights.failures)
     if as_json:
-        print(json.dumps(result.data(), indent=1))
+        print(json.dumps(result.data() | {"constructions": weights.data()}, indent=1))
     else:
         table = Table("planted", "right", "verdicts", title=f"Identification of planted learners, seed {seed}")
         for family, (right, n) in result.by_family.items():
@@ -334,9 +339,14 @@ def selftest(
             console.print(
                 f"{result.n_single} mixtures were not planted: one family alone predicted every draw of them."
             )
-    for failure in result.failures:
+        if weights.cases:
+            table = Table("construction", "right", title="Constructions in random gauges, and random weights")
+            for kind, (right, n) in weights.by_kind.items():
+                table.add_row(kind, f"{right} of {n}")
+            console.print(table)
+    for failure in failures:
         Console(stderr=True, highlight=False).print(f"[bold red]failed:[/] {_escaped(failure)}")
-    if result.failures:
+    if failures:
         raise typer.Exit(1)
 
 
