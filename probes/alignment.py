@@ -103,7 +103,7 @@ def _matched(
     return torch.stack(parts).sum(0) / max(mine.norm * theirs.norm, 1e-300)
 
 
-def _opened(tensor: LayerOperator | Tensor, closing: Float[Tensor, "4 n d_model"]) -> Vectors:
+def _opened(tensor: LayerOperator | Tensor, closing: Float[Tensor, "4 n d_model"]) -> Float[Tensor, "n_opened d_model"]:
     """What is left open of a tensor whose other sides are closed, in units of the tensor and of what closes it."""
     u, v, w, z = torch.nn.functional.normalize(closing, dim=-1)
     if isinstance(tensor, Tensor):
