@@ -8,6 +8,7 @@ from mesascope.analyses.performance import Performance, measure_performance
 from mesascope.analyses.readouts import Readouts, fit_readouts
 from mesascope.analyses.report import Report, write_report
 from mesascope.analyses.scope import Scope, attach
+from mesascope.analyses.side_checks import LearnedFeatures, SideChecks, check_construction, compare_on_features
 from mesascope.analyses.similarity import Similarity, measure_similarity
 from mesascope.analyses.spectral import SpectralResponse, measure_response
 
@@ -17,15 +18,19 @@ __all__ = [
     "Design",
     "Figure",
     "Identification",
+    "LearnedFeatures",
     "Matching",
     "Performance",
     "Readouts",
     "Report",
     "Result",
     "Scope",
+    "SideChecks",
     "Similarity",
     "SpectralResponse",
     "attach",
+    "check_construction",
+    "compare_on_features",
     "design_prompts",
     "detect_curvature",
     "fit_readouts",

@@ -9,9 +9,11 @@ from mesascope.analyses.matching import Matching, holds_constructions, match_wei
 from mesascope.analyses.performance import Performance, measure_performance
 from mesascope.analyses.readouts import Readouts, fit_readouts
 from mesascope.analyses.scope import Scope
+from mesascope.analyses.side_checks import LearnedFeatures, SideChecks, check_construction, compare_on_features
+from mesascope.analyses.side_checks.learned_features import steps_on_features
 from mesascope.analyses.similarity import Similarity, measure_similarity
 from mesascope.analyses.spectral import SpectralResponse, measure_response
-from mesascope.models import HookedRegressor
+from mesascope.models import HookedRegressor, LinearRegression
 from mesascope.models.tasks import Regression
 
 Analysis = Callable[[Scope, int], Result | None]
@@ -51,6 +53,21 @@ def _curvature(scope: Scope, n_prompts: int) -> Result | None:
     return detect_curvature(scope) if joint and holds_constructions(scope) else None
 
 
+def _side_checks(scope: Scope, n_prompts: int) -> Result | None:
+    """Where a construction that can be run was found."""
+    if not (isinstance(scope.task, LinearRegression) and holds_constructions(scope)):
+        return None
+    match = match_weights(scope)
+    return check_construction(scope, match) if match.family is not None and match.n_context is not None else None
+
+
+def _learned_features(scope: Scope, n_prompts: int) -> Result | None:
+    """Where a gradient step may act on what layers before it made of x."""
+    model = scope.model
+    deep = isinstance(model, HookedRegressor) and isinstance(scope.task, Regression) and model.cfg.n_layers > 1
+    return compare_on_features(scope) if deep and steps_on_features(scope.hooked) else None
+
+
 ANALYSES: dict[str, Analysis] = {
     Performance.name: lambda scope, n_prompts: measure_performance(scope),
     Readouts.name: _readouts,
@@ -59,5 +76,7 @@ ANALYSES: dict[str, Analysis] = {
     Similarity.name: _similarity,
     Matching.name: _matching,
     Curvature.name: _curvature,
+    SideChecks.name: _side_checks,
+    LearnedFeatures.name: _learned_features,
 }
 """Analyses by the name they have in `report.json`."""

@@ -118,8 +118,8 @@ def _claim(layer: LayerMatch) -> Claim:
         f"{symbol} = {value.value:.4g} [{value.low:.4g}, {value.high:.4g}]" for symbol, value in best.scalars.items()
     )
     text = (
-        f"{layer.label.capitalize()}: {layer.verdict}; the nearest {best.family} leaves {best.distance.value:.2g} of the norm of "
-        f"what can reach the output (random weights {best.random:.2g}, untrained twins "
+        f"{layer.label.capitalize()}: {layer.verdict}; the nearest {best.family} leaves {best.distance.value:.2g} of the "
+        f"norm of what can reach the output (random weights {best.random:.2g}, untrained twins "
         f"{min(best.untrained, default=1.0):.2g})"
     )
     if layer.inside < 0.99:

@@ -27,6 +27,8 @@ _HOME = {
     "measure_similarity": "mesascope.analyses",
     "match_weights": "mesascope.analyses",
     "detect_curvature": "mesascope.analyses",
+    "check_construction": "mesascope.analyses",
+    "compare_on_features": "mesascope.analyses",
     "write_report": "mesascope.analyses",
 }
 
