@@ -117,10 +117,10 @@ def _claim(layer: LayerMatch) -> Claim:
     scalars = ", ".join(
         f"{symbol} = {value.value:.4g} [{value.low:.4g}, {value.high:.4g}]" for symbol, value in best.scalars.items()
     )
+    left, untrained = best.distance.value, min(best.untrained, default=1.0)
     text = (
-        f"{layer.label.capitalize()}: {layer.verdict}; the nearest {best.family} leaves {best.distance.value:.2g} of the "
-        f"norm of what can reach the output (random weights {best.random:.2g}, untrained twins "
-        f"{min(best.untrained, default=1.0):.2g})"
+        f"{layer.label.capitalize()}: {layer.verdict}; the nearest {best.family} leaves {left:.2g} of the norm of what can "
+        f"reach the output (random weights {best.random:.2g}, untrained twins {untrained:.2g})"
     )
     if layer.inside < 0.99:
         text += f", where {fixed(layer.inside, 2)} of the layer's squared norm lies between slots of tokens"
