@@ -119,8 +119,8 @@ def _claim(layer: LayerMatch) -> Claim:
     )
     left, untrained = best.distance.value, min(best.untrained, default=1.0)
     text = (
-        f"{layer.label.capitalize()}: {layer.verdict}; the nearest {best.family} leaves {left:.2g} of the norm of what can "
-        f"reach the output (random weights {best.random:.2g}, untrained twins {untrained:.2g})"
+        f"{layer.label.capitalize()}: {layer.verdict}; the nearest {best.family} leaves {left:.2g} of the norm of what "
+        f"can reach the output (random weights {best.random:.2g}, untrained twins {untrained:.2g})"
     )
     if layer.inside < 0.99:
         text += f", where {fixed(layer.inside, 2)} of the layer's squared norm lies between slots of tokens"

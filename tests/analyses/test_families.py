@@ -4,7 +4,17 @@ import json
 
 import pytest
 
-from mesascope.analyses import Identification, Performance, Readouts, attach, scope, units, write_report
+from mesascope.analyses import (
+    Curvature,
+    Identification,
+    Matching,
+    Performance,
+    Readouts,
+    attach,
+    scope,
+    units,
+    write_report,
+)
 from mesascope.analyses.identification import evidence
 from mesascope.models import HookedRegressor, RegressorConfig
 from mesascope.models.training import RunConfig
@@ -56,7 +66,12 @@ def test_nothing_is_found_in_an_untrained_model(family, quick, tmp_path):
     if not discrete:
         expected_sections += ["readouts", "identification"]
         expected_sections += ["spectral"] * getattr(preset.task, "linear", False) + ["similarity"]
+        expected_sections += ["matching"] * (family != "lstm") + ["curvature"] * (model.cfg.layout == "joint")
+        expected_sections += ["learned-features"] * ("sine" in family)
     assert list(report.results) == expected_sections
+    matching, curvature = report.results.get("matching"), report.results.get("curvature")
+    assert not isinstance(matching, Matching) or matching.family is None
+    assert not isinstance(curvature, Curvature) or "curvature correction in" not in curvature.verdict
     if not discrete:
         readouts, identified = report.results["readouts"], report.results["identification"]
         assert isinstance(readouts, Readouts) and isinstance(identified, Identification)

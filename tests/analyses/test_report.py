@@ -83,7 +83,8 @@ def test_json_has_the_published_schema(written, tiny_run):
     assert content["version"] == __version__
     assert content["command"] == "mesascope report <&> --out 'a b'"
     assert LinearRegression.model_validate(content["task"]) == LinearRegression(n_dims=2, n_points=7)
-    assert list(content["analyses"]) == ["performance", "readouts", "identification", "spectral", "similarity"]
+    names = ["performance", "readouts", "identification", "spectral", "similarity", "matching"]
+    assert list(content["analyses"]) == names
     for analysis in content["analyses"].values():
         assert {"claims", "data"} <= analysis.keys()
         assert analysis["claims"] and analysis["data"]
