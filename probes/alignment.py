@@ -12,13 +12,13 @@ from mesascope.probes.operators import LayerOperator
 
 N_ROUNDS, N_DRAWS, N_POLISHED = 3, 16, 20
 """Passes over the layers, vectors that a layer yields for each of its open sides in each, and steps of polishing."""
-VANISHING = 1e-5
-"""Length, in units of what closed it, below which a vector is rounding."""
 
 Vectors = Float[Tensor, "n d_model"]
 
 
-def align(model: HookedRegressor, other: HookedRegressor, seed: int = 0) -> Float[Tensor, "d_model d_model"]:
+def align(
+    model: HookedRegressor, other: HookedRegressor, seed: int = 0, vanishing: float = 1e-5
+) -> Float[Tensor, "d_model d_model"]:
     """The rotation R with h_other ≈ h_model R for every vector of the residual stream that both models' weights define.
 
     Read-in, positions and read-out are such vectors, and no gauge of the heads changes them. A layer's operator
@@ -31,6 +31,8 @@ def align(model: HookedRegressor, other: HookedRegressor, seed: int = 0) -> Floa
         model: A model with affine read-in and read-out and no norm, such as a construction.
         other: One of the same architecture.
         seed: Of the combinations of vectors by which sides are closed.
+        vanishing: Length, in units of what closed it, below which a vector is noise: all are matched at length 1. As
+            small as the weights are exact; at 1e-5 weights that are 1% off may be turned the wrong way.
     """
     normalize = torch.nn.functional.normalize
     pair, rng = [normalize(outer_vectors(found)) for found in (model, other)], generator(seed, "alignment")
@@ -40,7 +42,7 @@ def align(model: HookedRegressor, other: HookedRegressor, seed: int = 0) -> Floa
         for both in layers:
             mix = torch.randn(4, N_DRAWS, len(pair[0]), generator=rng, dtype=torch.float64)
             found = [_opened(tensor, mix.to(known) @ known) for tensor, known in zip(both, pair, strict=True)]
-            clear = torch.stack([vectors.norm(dim=1) > VANISHING for vectors in found]).all(0)
+            clear = torch.stack([vectors.norm(dim=1) > vanishing for vectors in found]).all(0)
             pair = [torch.cat([known, normalize(vectors[clear])]) for known, vectors in zip(pair, found, strict=True)]
     R = _rotation(pair[0].mT @ pair[1])
     for _ in range(N_POLISHED):

@@ -50,7 +50,7 @@ class LayerOperator:
     def head(self, index: int) -> "HeadOperator":
         """One head alone."""
         factors = (self.W_Q, self.W_K, self.W_V, self.W_O)
-        return HeadOperator(*(factor[index : index + 1] for factor in factors))
+        return HeadOperator(*(factor[[index]] for factor in factors))
 
     def inner(self, other: "LayerOperator") -> float:
         """⟨T, T'⟩ = Σ_{h,h'} tr(OV_hᵀ OV'_{h'}) tr(QK_hᵀ QK'_{h'}), in O(n_heads² d_model d_head²)."""

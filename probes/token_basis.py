@@ -72,7 +72,7 @@ def token_basis(model: HookedRegressor) -> TokenBasis:
     if cfg.read_in == "slots":
         held = torch.eye(len(names), dtype=torch.float64)
     elif cfg.read_out == "slots" and width > len(names):
-        names = [*(("x", i) for i in range(width - 1)), ("y", 0)]
+        names = [*(("x", i) for i in range(width - cfg.d_y)), *(("y", i) for i in range(cfg.d_y))]
         held = torch.eye(width, dtype=torch.float64)
     else:
         held = model.embed.W_E.detach().double().cpu()
@@ -97,14 +97,17 @@ def token_basis(model: HookedRegressor) -> TokenBasis:
 def reachable(basis: TokenBasis, model: HookedRegressor, layer: int) -> TokenBasis:
     """The slots of one layer that can reach the prediction.
 
-    Nobody reads what the last layer with attention writes but y, unless it is tied to layers before it or an MLP reads
-    it. In the only layer, the query alone asks for what is read, and its y is zero.
+    Where the read-out is a slot, nobody reads what the last layer with attention writes but y, unless it is tied to
+    layers before it or an MLP reads it. In the only layer, the query alone asks for what is read, and its y is zero,
+    unless something was added to it.
     """
     cfg, query, write = model.cfg, basis.query, basis.write
     layers = [index for index, kind in enumerate(cfg.attentions) if kind != "none"]
-    last = layer == layers[-1] and not any(cfg.mlp_widths[layer:])
+    last = cfg.read_out == "slots" and layer == layers[-1] and not any(cfg.mlp_widths[layer:])
     if last and (len(layers) == 1 or not cfg.tied):
         write = write.only("y")
-    if len(layers) == 1 and not any(cfg.mlp_widths[:layer]):
+    plain = cfg.read_in == "slots" or (cfg.d_model == cfg.d_token + cfg.d_position and not model.embed.b_E.any())
+    unchanged = plain and not cfg.layer_norm and cfg.positions != "learned" and not any(cfg.mlp_widths[:layer])
+    if len(layers) == 1 and unchanged:
         query = query.only("x", "position")
     return replace(basis, query=query, write=write)

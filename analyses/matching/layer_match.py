@@ -1,5 +1,6 @@
 """One layer's operator against every family of constructions."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from mesascope.analyses.claim import as_json
 from mesascope.analyses.matching.families import COPY, FAMILIES, Family
+from mesascope.models.errors import MesascopeError
 from mesascope.models.streams import generator
 from mesascope.probes import Estimate, LayerOperator, TokenBasis, jackknifed
 
@@ -151,7 +153,7 @@ class LayerMatch:
 
     @property
     def best(self) -> FamilyMatch | None:
-        """The simplest family that is near enough for a name, else the nearest; None if the layer is zero."""
+        """The simplest family that gives the name, else the one it is most like; None if the layer is zero."""
         return _best(self.matches) if self.matches else None
 
     @property
@@ -205,8 +207,13 @@ def match_layer(
         chance: Layers of random weights.
         n_context: Points over which η and γ are a mean; None if the scale of scores is not that of a sum, as behind a
             softmax.
+
+    Raises:
+        MesascopeError: A weight is NaN or infinite.
     """
     seen, size = operator.seen(basis), operator.norm
+    if not math.isfinite(size):
+        raise MesascopeError(f"{label} holds NaN or infinite weights; attach a sound checkpoint")
     if not size > 0 or not seen.norm > 1e-12 * size:
         empty = torch.zeros(0, 0, dtype=torch.float64)
         return LayerMatch(label, 0.0, 0.0, (), empty, empty)
@@ -241,8 +248,14 @@ def match_layer(
 
 
 def _best(matches: Sequence[FamilyMatch]) -> FamilyMatch:
-    near = (match for match in matches if match.near)
-    return next(near, min(matches, key=lambda match: match.distance.value))
+    """The simplest that is near and beyond chance; else the simplest alike beyond chance, near, or nearest of all."""
+    beyond = [match for match in matches if match.beyond_chance]
+    near = (match for match in (*beyond, *matches) if match.near)
+    alike = (match for match in beyond if match.distance.value <= LIKE)
+    first_near = next(near, None)
+    if first_near is not None and first_near.beyond_chance:
+        return first_near
+    return next(alike, first_near) or min(matches, key=lambda match: match.distance.value)
 
 
 def inside_share(operator: LayerOperator, basis: TokenBasis) -> float:
@@ -294,7 +307,8 @@ def _estimates(
     left_out = []
     for index in coordinates:
         fewer = basis.without(index)
-        part = find_nearest(operator.seen(fewer), family, fewer)
+        seen = operator.seen(fewer)  # zero where the layer acts on that coordinate alone
+        part = find_nearest(seen, family, fewer) if seen.norm > 0 else None
         left_out.append(_measured(part, n_context) if part is not None else whole)
     values = torch.tensor(list(whole.values()), dtype=torch.float64)
     others = torch.tensor([[part[name] for name in whole] for part in left_out], dtype=torch.float64)

@@ -143,10 +143,11 @@ def match_weights(scope: Scope, seed: int | None = None, bases: Mapping[int, Tok
             of their own, `fit_token_bases(scope)`.
 
     Raises:
-        MesascopeError: The model is a bare predictor, has no attention, or reads tokens without x and y.
+        MesascopeError: The model is a bare predictor, has no attention, holds NaN, or reads tokens without x and y; or
+            there is a basis of no layer.
     """
     scope = scope.reseeded(seed)
-    return scope.once(("matching", None if bases is None else id(bases)), lambda: _match(scope, bases))
+    return scope.once(("matching",), lambda: _match(scope, None)) if bases is None else _match(scope, bases)
 
 
 def holds_constructions(scope: Scope) -> bool:
@@ -160,6 +161,15 @@ def holds_constructions(scope: Scope) -> bool:
 def _match(scope: Scope, bases: Mapping[int, TokenBasis] | None) -> Matching:
     model = scope.hooked
     operators = layer_operators(model)
+    broken = [name for name, weight in model.weights.items() if not weight.isfinite().all()]
+    if broken:
+        raise MesascopeError(
+            f"{scope.source} holds NaN or infinity in {', '.join(broken[:3])}; attach a sound checkpoint"
+        )
+    if bases is not None and not operators.keys() & bases.keys():
+        raise MesascopeError(
+            f"bases are of the layers {sorted(bases)}, but those with attention are {sorted(operators)}; give theirs"
+        )
     whole = match_whole(model, [twin.hooked for twin in scope.untrained])
     if bases is None:
         # Scratch tokens and one-hot tokens hold no x and y, and their constructions need none.

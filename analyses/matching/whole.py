@@ -19,6 +19,8 @@ from mesascope.probes import LayerOperator, align, layer_maps, outer_vectors
 
 Build = Callable[[float], HookedRegressor]
 """From a construction's one free scalar to its weights, float64."""
+VANISHING, EXACT = (1e-5, 1e-3, 1e-2), 1e-4
+"""Lengths below which a vector is noise of the weights (see `align`), and a distance that is rounding."""
 STEP, FAR = 1.0, 0.7
 GRID = [STEP * step for step in range(-13, 4)]
 """Logarithms of the scalar at which the search starts; it goes on up to a step away if that is not far off."""
@@ -41,7 +43,7 @@ class WholeMatch:
     symbol: str
     scalar: float
     distance: float
-    """(Σ ‖T − T*‖² / Σ ‖T‖²)^½ over layers, linear MLPs, read-in and read-out, both models in one basis."""
+    """(Σ ‖T − T*‖² / Σ ‖T‖²)^½ over layers, linear MLPs, read-in and read-out, both models in one basis; up to 2."""
     untrained: tuple[float, ...]
     """The distances of untrained twins."""
 
@@ -88,7 +90,13 @@ def _has(construction: Construction, cfg: RegressorConfig) -> bool:
         built = construction.build(1.0).cfg
     except MesascopeError:
         return False
-    return built.model_copy(update={"init_scale": cfg.init_scale}) == cfg
+    return _essence(built) == _essence(cfg)
+
+
+def _essence(cfg: RegressorConfig) -> dict[str, Any]:
+    """A config without what changes no function, and one spelling of the rest."""
+    without = {"init_scale"} | ({"mlp_bias", "mlp_activation"} if cfg.attn_only else set())
+    return cfg.model_dump(exclude=without) | {"attention": cfg.attentions, "d_mlp": cfg.mlp_widths}
 
 
 def match_whole(model: HookedRegressor, twins: Sequence[HookedRegressor]) -> WholeMatch | None:
@@ -107,10 +115,21 @@ def match_whole(model: HookedRegressor, twins: Sequence[HookedRegressor]) -> Who
 
 
 def nearest_member(construction: Construction, model: HookedRegressor) -> tuple[float, float]:
-    """The scalar of the nearest member, and the distance to it: a grid of logarithms, then Brent's method."""
+    """The scalar of the nearest member, and the distance to it: a grid of logarithms, then Brent's method.
 
+    Weights that are exact but for rounding are found with the first notion of what is rounding; others with another.
+    """
+    found: list[tuple[float, float]] = []
+    for vanishing in VANISHING:
+        found.append(_search(construction, model, vanishing))
+        if found[-1][1] < EXACT or not has_free_basis(model.cfg):
+            break
+    return min(found, key=lambda pair: pair[1])
+
+
+def _search(construction: Construction, model: HookedRegressor, vanishing: float) -> tuple[float, float]:
     def left(log: float) -> float:
-        return distance_to(construction.build(math.exp(log)), model)
+        return distance_to(construction.build(math.exp(log)), model, vanishing)
 
     near, start = min((left(log), log) for log in GRID)
     if near > FAR:
@@ -119,10 +138,10 @@ def nearest_member(construction: Construction, model: HookedRegressor) -> tuple[
     return math.exp(found.x), float(found.fun)
 
 
-def distance_to(construction: HookedRegressor, model: HookedRegressor) -> float:
+def distance_to(construction: HookedRegressor, model: HookedRegressor, vanishing: float = VANISHING[0]) -> float:
     """The distance of a model to a construction, in the basis that brings them nearest (it may hang on the scalar)."""
     free = has_free_basis(model.cfg)
-    R = align(construction, model) if free else torch.eye(model.cfg.d_model, dtype=torch.float64)
+    R = align(construction, model, vanishing=vanishing) if free else torch.eye(model.cfg.d_model, dtype=torch.float64)
     return distance_between(construction, model, R)
 
 
