@@ -101,7 +101,7 @@ def identify(
     seed: int | None = None,
     n_prompts: int = 1_000,
     n_tune: int = 256,
-    n_fit: int = 20_000,
+    n_fit: int = 10_000,
     rivals: Sequence[Sweep] | None = None,
     shifts: bool = True,
     on_plan: Callable[[Discrimination], None] = lambda plan: None,

@@ -117,7 +117,7 @@ def probe(
 def identify(
     ckpt: Ckpt,
     n_prompts: Annotated[int, typer.Option("--prompts", min=40, help="Prompts to score on.")] = 1_000,
-    readout_prompts: Annotated[int, typer.Option(min=40, help="Prompts to fit the layers' readouts on.")] = 20_000,
+    readout_prompts: Annotated[int, typer.Option(min=40, help="Prompts to fit the layers' readouts on.")] = 10_000,
     shifts: Annotated[bool, typer.Option(help="Also try the learner that is found out of distribution.")] = True,
     discriminating: Annotated[
         bool, typer.Option("--discriminating", help="Afterwards on prompts designed to tell the nearest rivals apart.")
