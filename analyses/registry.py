@@ -68,6 +68,18 @@ def _learned_features(scope: Scope, n_prompts: int) -> Result | None:
     return compare_on_features(scope) if deep and steps_on_features(scope.hooked) else None
 
 
+NEEDS = {
+    "readouts": "a hooked model and a regression task",
+    "identification": "a regression task and a point after the first that the model reads",
+    "spectral": "a task that is linear in x and a point after the first that the model reads",
+    "similarity": "a regression task and a point after the first that the model reads",
+    "matching": "attention on tokens that hold x and y, or the architecture of a construction",
+    "curvature": "attention on joint tokens (x, y)",
+    "side-checks": "a family that holds every layer, in linear attention on linear regression; hold it against a "
+    "construction of your own by check_construction(scope, gradient_descent(...))",
+    "learned-features": "layers before the only attention, which is linear and writes a y-slot",
+}
+"""What each analysis asks of a scope."""
 ANALYSES: dict[str, Analysis] = {
     Performance.name: lambda scope, n_prompts: measure_performance(scope),
     Readouts.name: _readouts,

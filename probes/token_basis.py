@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mesascope.models.errors import MesascopeError
+from mesascope.models.interfaces import AffineReadOut
 from mesascope.models.regressor import HookedRegressor
 
 
@@ -97,15 +98,18 @@ def token_basis(model: HookedRegressor) -> TokenBasis:
 def reachable(basis: TokenBasis, model: HookedRegressor, layer: int) -> TokenBasis:
     """The slots of one layer that can reach the prediction.
 
-    Where the read-out is a slot, nobody reads what the last layer with attention writes but y, unless it is tied to
-    layers before it or an MLP reads it. In the only layer, the query alone asks for what is read, and its y is zero,
-    unless something was added to it.
+    Nobody reads what the last layer with attention writes but the read-out, unless the layer is tied to layers before
+    it, or an MLP or a norm reads it: there "y" is what is read, with a minus as in the slot that holds y − ŷ. In the
+    only layer, the query alone asks for what is read, and its y is zero, unless something was added to it.
     """
     cfg, query, write = model.cfg, basis.query, basis.write
     layers = [index for index, kind in enumerate(cfg.attentions) if kind != "none"]
-    last = cfg.read_out == "slots" and layer == layers[-1] and not any(cfg.mlp_widths[layer:])
+    last = layer == layers[-1] and not any(cfg.mlp_widths[layer:]) and not cfg.final_norm
     if last and (len(layers) == 1 or not cfg.tied):
         write = write.only("y")
+        if isinstance(model.unembed, AffineReadOut):
+            names = tuple(("y", index) for index in range(cfg.d_out))
+            write = Slots(names, -model.unembed.W_U.detach().to(write.directions).mT)
     plain = cfg.read_in == "slots" or (cfg.d_model == cfg.d_token + cfg.d_position and not model.embed.b_E.any())
     unchanged = plain and not cfg.layer_norm and cfg.positions != "learned" and not any(cfg.mlp_widths[:layer])
     if len(layers) == 1 and unchanged:

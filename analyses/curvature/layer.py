@@ -65,6 +65,8 @@ class LayerCurvature:
             doubts.append(f"R² is not above the {fixed(self.null)} of its nulls")
         if self.weights is None:
             doubts.append("its weights hold no γ, for its attention is not linear")
+        elif self.update.gamma.low <= 0:
+            doubts.append(f"γ = {four(self.update.gamma)} does not contract x")
         elif not _agree(self.weights, self.update.gamma):
             doubts.append(f"its weights say γ = {four(self.weights)}, its activations {four(self.update.gamma)}")
         if self.ablation is not None:

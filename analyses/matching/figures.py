@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 N_DRAWN = 6
 """Most layers whose products are drawn: the first and the last."""
 DIVERGING = "RdBu"
+ROUNDING = 1e-8
+"""Distance up to which weights are exact."""
 
 
 def draw(result: "Matching") -> tuple[Figure, ...]:
@@ -32,7 +34,8 @@ def _distances(layers: list["LayerMatch"]) -> Figure:
     nothing = Estimate(float("nan"), float("nan"), float("nan"))
     found = {layer.label: {match.family: match for match in layer.matches} for layer in layers}
     names = [family.name for family in FAMILIES if any(family.name in row for row in found.values())]
-    series = {name: [row[name].distance if name in row else nothing for row in found.values()] for name in names}
+    rows = list(found.values())
+    series = {name: [_floored(row[name].distance) if name in row else nothing for row in rows] for name in names}
     plot = with_band(list(found), series, "share of the norm left, ‖T − T*‖/‖T‖")
     chance = [[row[name].null if name in row else float("nan") for row in found.values()] for name in names]
     places = [place for trace in plot.data for place in trace.x]
@@ -44,7 +47,7 @@ def _distances(layers: list["LayerMatch"]) -> Figure:
         hovertemplate="chance: %{y:.4f}",
         marker={"color": NEUTRAL, "symbol": "line-ew-open", "size": 18, "line": {"width": 2}},
     )
-    log_axis(plot, [[match.distance.value for match in row.values()] for row in found.values()] + chance)
+    log_axis(plot, [[max(match.distance.value, ROUNDING) for match in row.values()] for row in found.values()] + chance)
     return Figure(
         "matching-distances",
         "Distance of each layer's weights to each construction",
@@ -55,6 +58,11 @@ def _distances(layers: list["LayerMatch"]) -> Figure:
         "its dash counts. A tenth is near enough for a name (1% of the squared norm is left).",
         plot,
     )
+
+
+def _floored(estimate: Estimate) -> Estimate:
+    """Rounding, where the axis is logarithmic, for what is exact."""
+    return Estimate(*(max(value, ROUNDING) for value in (estimate.value, estimate.low, estimate.high)))
 
 
 def _scalars(layers: list["LayerMatch"]) -> tuple[Figure, ...]:

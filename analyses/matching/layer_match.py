@@ -25,6 +25,8 @@ INSIDE, RARE = 0.5, 0.9
 NOTHING = "none of the constructions"
 N_RANDOM = 20
 """Layers of random weights."""
+NO_STEP = 1e-3
+"""η, in units of all that the layer writes, up to which no label is used."""
 MANY = 32
 """Matrices from which on of all singular vectors only the first are computed."""
 MIN_COORDINATES = 3
@@ -44,10 +46,21 @@ class Nearest:
     """What stands before each matrix of the family's values."""
 
     @property
-    def start(self) -> float:
-        """|W0|, from the entries η W0 that lead from x to y."""
+    def steps(self) -> bool:
+        """Whether it is a step at all: whether y reaches y."""
+        return "η" not in self.scalars or abs(self.scalars["η"]) > NO_STEP * self.OV.norm().item()
+
+    @property
+    def start_share(self) -> float:
+        """The part of OV's norm that leads from x to y."""
         entries = [value for name, value in self.scalars.items() if name.startswith("W0")]
-        return sum(value**2 for value in entries) ** 0.5 / max(abs(self.scalars["η"]), 1e-300)
+        return sum(value**2 for value in entries) ** 0.5 / max(self.OV.norm().item(), 1e-300)
+
+    @property
+    def start(self) -> float:
+        """|W0|, from the entries η W0 that lead from x to y; NaN without a step."""
+        entries = [value for name, value in self.scalars.items() if name.startswith("W0")]
+        return sum(value**2 for value in entries) ** 0.5 / abs(self.scalars["η"]) if self.steps else math.nan
 
 
 def find_nearest(operator: LayerOperator, family: Family, basis: TokenBasis) -> Nearest | None:
@@ -104,6 +117,8 @@ class FamilyMatch:
     scalars: dict[str, Estimate]
     """η and γ on the mean loss, and |W0|, where attention is linear."""
     nearest: Nearest
+    unit: float = 1.0
+    """Points of context, over which scalars are a mean; 1 behind a softmax."""
 
     @property
     def null(self) -> float:
@@ -121,8 +136,17 @@ class FamilyMatch:
         return self.distance.high < BEYOND * self.null
 
     @property
+    def wrong_sign(self) -> str:
+        """The scalar that is surely negative: a step uphill, or x stretched; empty if there is none.
+
+        Beside a preconditioner η is only its size, of either sign.
+        """
+        symbols = () if "preconditioned" in self.family else ("η", "γ")
+        return next((name for name in symbols if name in self.scalars and self.scalars[name].high < 0), "")
+
+    @property
     def preconditioner(self) -> Float[Tensor, "n_query n_key"]:
-        """η A, on the mean loss."""
+        """η A, on the mean loss; of any size where attention is not linear."""
         return self.scalars["η"].value * self.nearest.QK if "η" in self.scalars else self.nearest.QK
 
     def data(self) -> dict[str, Any]:
@@ -150,6 +174,8 @@ class LayerMatch:
     OV: Float[Tensor, "n_value n_write"]
     QK: Float[Tensor, "n_query n_key"]
     """The layer's own, seen through the best match's other factor, so that they are free of gauge."""
+    holds_start: bool = False
+    """Whether the read-in may hold W0, so that a query starts from it."""
 
     @property
     def best(self) -> FamilyMatch | None:
@@ -170,8 +196,12 @@ class LayerMatch:
         if best.near and not best.beyond_chance:
             return f"{best.family}, as untrained"
         too_rich = best.null < RARE and self.inside < INSIDE
-        if too_rich or not best.beyond_chance or best.distance.value > LIKE:
+        if too_rich or not best.beyond_chance or best.distance.value > LIKE or not best.nearest.steps:
             return NOTHING
+        if best.wrong_sign:
+            return f"{best.family} with {best.wrong_sign} < 0"
+        if not self.holds_start and best.nearest.start_share > NAMED:
+            return f"{best.family} from a start W0 that the query does not hold"
         return best.family if best.near else f"like {best.family}, but not it"
 
     def data(self) -> dict[str, Any]:
@@ -195,6 +225,7 @@ def match_layer(
     twins: Sequence[LayerOperator],
     chance: "RandomLayers",
     n_context: int | None,
+    holds_start: bool = False,
 ) -> LayerMatch:
     """Hold one layer against every family.
 
@@ -207,6 +238,7 @@ def match_layer(
         chance: Layers of random weights.
         n_context: Points over which η and γ are a mean; None if the scale of scores is not that of a sum, as behind a
             softmax.
+        holds_start: Whether the read-in may hold W0.
 
     Raises:
         MesascopeError: A weight is NaN or infinite.
@@ -231,6 +263,7 @@ def match_layer(
                 untrained=tuple(_distance(twin.seen(basis), family, basis) for twin in twins),
                 scalars=scalars,
                 nearest=found,
+                unit=float(n_context or 1),
             )
         )
     best = _best(matches).nearest
@@ -244,6 +277,7 @@ def match_layer(
         tuple(matches),
         torch.einsum("h,hij->ij", weights, seen.OV.AB),
         torch.einsum("h,hij->ij", scores, seen.QK.AB),
+        holds_start,
     )
 
 
@@ -311,13 +345,13 @@ def _estimates(
         part = find_nearest(seen, family, fewer) if seen.norm > 0 else None
         left_out.append(_measured(part, n_context) if part is not None else whole)
     values = torch.tensor(list(whole.values()), dtype=torch.float64)
-    others = torch.tensor([[part[name] for name in whole] for part in left_out], dtype=torch.float64)
+    others = torch.tensor([[part.get(name, math.nan) for name in whole] for part in left_out], dtype=torch.float64)
     return dict(zip(whole, jackknifed(values, others), strict=True))
 
 
 def _measured(found: Nearest, n_context: int | None) -> dict[str, float]:
     scalars = {"distance": found.distance}
-    if n_context is not None and "η" in found.scalars:
+    if n_context is not None and found.steps and "η" in found.scalars:
         scalars |= {name: n_context * found.scalars[name] for name in ("η", "γ") if name in found.scalars}
         scalars["|W0|"] = found.start
     return scalars

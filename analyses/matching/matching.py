@@ -124,7 +124,7 @@ def _claim(layer: LayerMatch) -> Claim:
     )
     if layer.inside < 0.99:
         text += f", where {fixed(layer.inside, 2)} of the layer's squared norm lies between slots of tokens"
-    text += f"; {scalars}" if scalars and layer.named else ""
+    text += f"; {scalars}, over {best.unit:g} points" if scalars and layer.named else ""
     return Claim(f"matching.{layer.label}", text + ".", best.distance.value, best.distance.ci, best.null, layer.verdict)
 
 
@@ -187,6 +187,7 @@ def _match(scope: Scope, bases: Mapping[int, TokenBasis] | None) -> Matching:
             [twin[layer] for twin in twins],
             chance,
             n_context,
+            model.cfg.read_in == "affine",
         )
         for layer, operator in operators.items()
         if layer in bases

@@ -279,9 +279,14 @@ def test_the_query_s_y_is_masked_only_where_it_is_zero(cfg):
     assert_masked_slots_alone_change_nothing(cfg)
 
 
-def test_writes_to_x_are_masked_only_where_the_read_out_does_not_read_x():
-    cfg = changed(LSA(2, 6, 2), read_in="affine", read_out="affine")
-    assert_masked_slots_alone_change_nothing(cfg)
+def test_of_what_the_last_layer_writes_a_learned_read_out_reads_one_direction():
+    """In the sign of a slot that holds y − ŷ; layers before it may be read in any."""
+    model = HookedRegressor(changed(LSA(2, 6, 2), read_in="affine", read_out="affine"))
+    basis = token_basis(model)
+    assert reachable(basis, model, 0).write == basis.write
+    last = reachable(basis, model, 1).write
+    assert last.names == names(("y", 1))
+    torch.testing.assert_close(last.directions, -model.weights["unembed.W_U"].double().T)
 
 
 @pytest.mark.parametrize("name", ["the only layer", "the last of two", "the first of two"])

@@ -85,6 +85,7 @@ def matched(model, layer=-1, n_twins=2, chance=CHANCE):
         operators[1:],
         chance,
         model.cfg.n_points - 1,
+        model.cfg.read_in == "affine",
     )
 
 
@@ -308,7 +309,8 @@ def test_a_value_row_of_w0_is_that_of_a_read_in_from_w0():
     update = (0.3 / n) * (h.copy("x", to="y", by=W0[:, None]) - h.copy("y", to="y"))
     model = assemble(LSA(4, N_POINTS, 1), [Layer([Head(h.match("x", "x"), update)])], D)
     found = matched(regauge(model, 0))
-    assert found.verdict == "GD" and found.best is not None
+    # With a plain read-in the query is (x_q, 0), and what it predicts lacks W0·x_q.
+    assert found.verdict == "GD from a start W0 that the query does not hold" and found.best is not None
     assert found.best.scalars["η"].value == pytest.approx(0.3, rel=1e-9)
     assert found.best.scalars["|W0|"].value == pytest.approx(W0.norm().item(), rel=1e-9)
 
@@ -756,3 +758,39 @@ def test_a_first_direction_that_the_longest_column_does_not_touch_is_found():
     found = cast(Nearest, find_nearest(operator, PGDPP, basis))
     # The second head is itself a member: 6·6·.2·.3 = 2.16 of norm beside 1.
     assert found.distance == pytest.approx(1 / (1 + 2.16**2) ** 0.5, rel=1e-9)
+
+
+# --- what must not have the name ---
+
+
+@pytest.mark.parametrize("etas, last", [([-1.0], "GD with η < 0"), ([1.0, -0.5], "GD with η < 0"), ([1.0, 0.5], "GD")])
+def test_a_step_uphill_is_said_to_be_one(etas, last):
+    assert matched(regauge(gradient_descent(5, N_POINTS, etas), 0)).verdict == last
+
+
+def test_a_layer_that_stretches_x_is_said_to():
+    model = regauge(gd_plus_plus(5, N_POINTS, [1.0, 1.0], [-1.0, 0.0]), 0)
+    assert matched(model, 0).verdict == "GD++ with γ < 0"
+
+
+def test_a_layer_that_uses_no_label_is_no_step():
+    h = ResidualStream(x=4, y=1)
+    update = h.copy("x", to="y", by=W0[:, None])
+    model = assemble(LSA(4, N_POINTS, 1), [Layer([Head(h.match("x", "x"), update)])], D)
+    found = matched(model)
+    assert found.verdict == NOTHING and found.best is not None and set(found.best.scalars) == set()
+
+
+@pytest.mark.parametrize("factor, verdict", [(1.0, "GD"), (3.0, "GD"), (-1.0, "GD with η < 0")])
+def test_scale_and_sign_of_a_learned_read_out_are_those_of_the_step(factor, verdict):
+    cfg = LSA(5, N_POINTS, 1).model_copy(update={"read_in": "affine", "read_out": "affine"})
+    plain, model = gradient_descent(5, N_POINTS, [0.5]), HookedRegressor(cfg)
+    weights = dict(model.named_parameters())
+    with torch.no_grad():
+        weights["embed.W_E"].copy_(torch.eye(6))
+        for name in ("W_Q", "W_K", "W_V", "W_O"):
+            getattr(model.attentions[0], name).copy_(getattr(plain.attentions[0], name))
+        weights["unembed.W_U"].copy_(-factor * torch.eye(6)[:, -1:])
+    found = matched(model)
+    assert found.verdict == verdict and found.best is not None
+    assert found.best.scalars["η"].value == pytest.approx(0.5 * factor, rel=1e-6)
