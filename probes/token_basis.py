@@ -21,13 +21,29 @@ class Slots:
 
     def only(self, *kinds: str) -> "Slots":
         """Those of some kinds."""
-        rows = [row for row, (kind, _) in enumerate(self.names) if kind in kinds]
-        return Slots(tuple(self.names[row] for row in rows), self.directions[rows])
+        return self._at([row for row, (kind, _) in enumerate(self.names) if kind in kinds])
 
     def without(self, index: int) -> "Slots":
         """Those of all coordinates of x but one."""
-        rows = [row for row, name in enumerate(self.names) if name != ("x", index)]
+        return self._at([row for row, name in enumerate(self.names) if name != ("x", index)])
+
+    def _at(self, rows: list[int]) -> "Slots":
         return Slots(tuple(self.names[row] for row in rows), self.directions[rows])
+
+    def places(self, kind: str) -> dict[int, int]:
+        """Where the slots of a kind stand, by their index."""
+        return {index: place for place, (other, index) in enumerate(self.names) if other == kind}
+
+    def dual(self, among: "Slots") -> Float[Tensor, "d_model n_slots"]:
+        """Columns that have product 1 with these directions, each with its own, and 0 with all others among them.
+
+        What a token holds in some slots is its stream times this; of slots that are read off, this is what to add to
+        the stream. Directions that are none of the others, such as a learned read-out's, stand alone.
+        """
+        rows = [among.names.index(name) for name in self.names if name in among.names]
+        if len(rows) < len(self.names) or not torch.equal(among.directions[rows], self.directions):
+            return torch.linalg.pinv(self.directions)
+        return torch.linalg.pinv(among.directions)[:, rows]
 
 
 @dataclass(frozen=True)

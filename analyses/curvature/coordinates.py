@@ -4,17 +4,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mesascope.probes import Slots, TokenBasis
-
-
-def reading(slots: Slots) -> Float[Tensor, "d_model n_slots"]:
-    """What a token holds in some slots is its stream times this."""
-    return torch.linalg.pinv(slots.directions)
+from mesascope.probes import TokenBasis
 
 
 def reading_x(basis: TokenBasis) -> Float[Tensor, "d_model n_dims"]:
     """What a token holds of x is its stream times this, and so is what an update adds to x."""
-    return reading(basis.value)[:, _places(basis.value, "x")]
+    return basis.value.only("x").dual(basis.value)
 
 
 def without_x(basis: TokenBasis) -> Float[Tensor, "d_model d_model"]:
@@ -22,7 +17,3 @@ def without_x(basis: TokenBasis) -> Float[Tensor, "d_model d_model"]:
     x, y = reading_x(basis), basis.write.only("y").directions.mT
     along = torch.linalg.pinv(torch.cat([x, y], dim=1))  # what adds one to one of them and nothing to the others
     return torch.eye(len(x)).to(x) - x @ along[: x.shape[1]]
-
-
-def _places(slots: Slots, kind: str) -> list[int]:
-    return [place for place, (other, _) in enumerate(slots.names) if other == kind]

@@ -8,11 +8,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mesascope.analyses.curvature.coordinates import reading, without_x
+from mesascope.analyses.curvature.coordinates import without_x
 from mesascope.analyses.matching.layer_match import LayerMatch, Nearest
 from mesascope.models import HookedRegressor
 from mesascope.models.attention import Attention
-from mesascope.probes import Slots, TokenBasis, reachable
+from mesascope.probes import TokenBasis, reachable
 
 Hooks = list[tuple[str | Callable[..., Any], Callable[..., Any]]]
 Stream = Float[Tensor, "batch pos d_model"]
@@ -37,17 +37,16 @@ class Member:
         if self.nearest is None:
             return torch.zeros_like(resid)
         query, key, value = (
-            resid @ reading(all_slots)[:, _among(all_slots, slots)].to(resid)
-            for all_slots, slots in (
-                (self.basis.query, self.seen.query),
-                (self.basis.key, self.seen.key),
-                (self.basis.value, self.seen.value),
+            resid @ slots.dual(among).to(resid)
+            for slots, among in (
+                (self.seen.query, self.basis.query),
+                (self.seen.key, self.basis.key),
+                (self.seen.value, self.basis.value),
             )
         )
         scores = query @ self.nearest.QK.to(resid) @ key.mT
         scores = scores.masked_fill(~self.attention.mask(resid.shape[1]), 0.0)
-        write = reading(self.basis.write).mT[_among(self.basis.write, self.seen.write)]
-        return scores @ value @ self._values(gamma).to(resid) @ write.to(resid)
+        return scores @ value @ self._values(gamma).to(resid) @ self.seen.write.dual(self.basis.write).mT.to(resid)
 
     def _values(self, gamma: bool) -> Float[Tensor, "n_value n_write"]:
         """From values to writes, with or without what leads from x to x."""
@@ -55,11 +54,6 @@ class Member:
         of_x = [[kind == "x" for kind, _ in slots.names] for slots in (self.seen.value, self.seen.write)]
         rows, cols = (torch.tensor(places, device=self.nearest.OV.device) for places in of_x)
         return self.nearest.OV if gamma else self.nearest.OV.masked_fill(rows[:, None] & cols, 0.0)
-
-
-def _among(all_slots: Slots, slots: Slots) -> list[int]:
-    """Where some slots stand among all."""
-    return [all_slots.names.index(name) for name in slots.names]
 
 
 def find_members(

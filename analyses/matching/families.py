@@ -47,16 +47,13 @@ class Family:
     """Between queries and keys."""
     simpler: tuple[str, ...] = ()
     """The families inside this one."""
-
-
-def _places(slots: Slots, kind: str) -> dict[int, int]:
-    """Where the slots of a kind stand, by their index."""
-    return {index: place for place, (other, index) in enumerate(slots.names) if other == kind}
+    signed: tuple[str, ...] = ("η", "γ")
+    """Scalars whose sign means something: beside a preconditioner, which has one of its own, they are sizes."""
 
 
 def _identity(rows: Slots, cols: Slots, kind: str, symbol: str, sign: float = 1.0) -> Span:
     """One matrix: each slot of a kind to itself."""
-    mine, theirs = _places(rows, kind), _places(cols, kind)
+    mine, theirs = rows.places(kind), cols.places(kind)
     matrix = torch.zeros(1, len(rows.names), len(cols.names), dtype=torch.float64)
     for index in mine.keys() & theirs.keys():
         matrix[0, mine[index], theirs[index]] = sign
@@ -65,7 +62,7 @@ def _identity(rows: Slots, cols: Slots, kind: str, symbol: str, sign: float = 1.
 
 def _pairs(rows: Slots, cols: Slots, kinds: tuple[str, str], symbol: str) -> Span:
     """One matrix for every pair of slots of two kinds."""
-    pairs = [(a, b) for a in _places(rows, kinds[0]).items() for b in _places(cols, kinds[1]).items()]
+    pairs = [(a, b) for a in rows.places(kinds[0]).items() for b in cols.places(kinds[1]).items()]
     matrices = torch.zeros(len(pairs), len(rows.names), len(cols.names), dtype=torch.float64)
     for entry, ((_, row), (_, col)) in enumerate(pairs):
         matrices[entry, row, col] = 1.0
@@ -95,12 +92,13 @@ COPY = "neighbour copy"
 FAMILIES = (
     Family("GD", _step, _inner_product),
     Family("GD++", lambda basis: _step(basis) + _contraction(basis), _inner_product, ("GD",)),
-    Family("preconditioned GD", _step, _preconditioner, ("GD",)),
+    Family("preconditioned GD", _step, _preconditioner, ("GD",), signed=()),
     Family(
         "preconditioned GD++",
         lambda basis: _step(basis) + _pairs(basis.value, basis.write, ("x", "x"), "P"),
         _preconditioner,
         ("GD", "GD++", "preconditioned GD"),
+        signed=(),
     ),
     Family(
         COPY,

@@ -1,5 +1,6 @@
 """The figures of a matching: distances, scalars, and both products beside the construction's."""
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 N_DRAWN = 6
 """Most layers whose products are drawn: the first and the last."""
 DIVERGING = "RdBu"
+ABSENT = Estimate(math.nan, math.nan, math.nan)
+"""What is not drawn."""
 ROUNDING = 1e-8
 """Distance up to which weights are exact."""
 
@@ -31,13 +34,12 @@ def draw(result: "Matching") -> tuple[Figure, ...]:
 
 
 def _distances(layers: list["LayerMatch"]) -> Figure:
-    nothing = Estimate(float("nan"), float("nan"), float("nan"))
     found = {layer.label: {match.family: match for match in layer.matches} for layer in layers}
     names = [family.name for family in FAMILIES if any(family.name in row for row in found.values())]
     rows = list(found.values())
-    series = {name: [_floored(row[name].distance) if name in row else nothing for row in rows] for name in names}
+    series = {name: [_floored(row[name].distance) if name in row else ABSENT for row in rows] for name in names}
     plot = with_band(list(found), series, "share of the norm left, ‖T − T*‖/‖T‖")
-    chance = [[row[name].null if name in row else float("nan") for row in found.values()] for name in names]
+    chance = [[row[name].null if name in row else math.nan for row in rows] for name in names]
     places = [place for trace in plot.data for place in trace.x]
     plot.add_scatter(
         x=places,
@@ -47,7 +49,7 @@ def _distances(layers: list["LayerMatch"]) -> Figure:
         hovertemplate="chance: %{y:.4f}",
         marker={"color": NEUTRAL, "symbol": "line-ew-open", "size": 18, "line": {"width": 2}},
     )
-    log_axis(plot, [[max(match.distance.value, ROUNDING) for match in row.values()] for row in found.values()] + chance)
+    log_axis(plot, [[estimate.value for estimate in estimates] for estimates in series.values()] + chance)
     return Figure(
         "matching-distances",
         "Distance of each layer's weights to each construction",
@@ -70,9 +72,8 @@ def _scalars(layers: list["LayerMatch"]) -> tuple[Figure, ...]:
     symbols = [s for s in ("η", "γ") if any(layer.best and s in layer.best.scalars for layer in named)]
     if not symbols:
         return ()
-    nothing = Estimate(float("nan"), float("nan"), float("nan"))
     labels = [layer.label for layer in named]
-    series = {s: [layer.best.scalars.get(s, nothing) if layer.best else nothing for layer in named] for s in symbols}
+    series = {s: [layer.best.scalars.get(s, ABSENT) if layer.best else ABSENT for layer in named] for s in symbols}
     plot = with_band(labels, series, "on the mean loss")
     return (
         Figure(

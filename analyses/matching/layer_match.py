@@ -51,16 +51,9 @@ class Nearest:
         return "η" not in self.scalars or abs(self.scalars["η"]) > NO_STEP * self.OV.norm().item()
 
     @property
-    def start_share(self) -> float:
-        """The part of OV's norm that leads from x to y."""
-        entries = [value for name, value in self.scalars.items() if name.startswith("W0")]
-        return sum(value**2 for value in entries) ** 0.5 / max(self.OV.norm().item(), 1e-300)
-
-    @property
-    def start(self) -> float:
-        """|W0|, from the entries η W0 that lead from x to y; NaN without a step."""
-        entries = [value for name, value in self.scalars.items() if name.startswith("W0")]
-        return sum(value**2 for value in entries) ** 0.5 / abs(self.scalars["η"]) if self.steps else math.nan
+    def from_x(self) -> float:
+        """η |W0|, of the entries that lead from x to y."""
+        return math.hypot(*(value for name, value in self.scalars.items() if name.startswith("W0")))
 
 
 def find_nearest(operator: LayerOperator, family: Family, basis: TokenBasis) -> Nearest | None:
@@ -117,8 +110,6 @@ class FamilyMatch:
     scalars: dict[str, Estimate]
     """η and γ on the mean loss, and |W0|, where attention is linear."""
     nearest: Nearest
-    unit: float = 1.0
-    """Points of context, over which scalars are a mean; 1 behind a softmax."""
 
     @property
     def null(self) -> float:
@@ -137,12 +128,9 @@ class FamilyMatch:
 
     @property
     def wrong_sign(self) -> str:
-        """The scalar that is surely negative: a step uphill, or x stretched; empty if there is none.
-
-        Beside a preconditioner η is only its size, of either sign.
-        """
-        symbols = () if "preconditioned" in self.family else ("η", "γ")
-        return next((name for name in symbols if name in self.scalars and self.scalars[name].high < 0), "")
+        """The scalar that is surely negative: a step uphill, or x stretched; empty if there is none."""
+        signed = next(family.signed for family in FAMILIES if family.name == self.family)
+        return next((name for name in signed if name in self.scalars and self.scalars[name].high < 0), "")
 
     @property
     def preconditioner(self) -> Float[Tensor, "n_query n_key"]:
@@ -189,7 +177,11 @@ class LayerMatch:
 
     @property
     def verdict(self) -> str:
-        """A family, "like A, but not it", `NOTHING` or "nothing: its weights are zero"."""
+        """A family, or why it is none.
+
+        "A with η < 0" (or γ), "A from a start W0 that the query does not hold", "A, as untrained", "like A, but not
+        it", `NOTHING`, or "nothing: its weights are zero".
+        """
         best = self.best
         if best is None:
             return "nothing: its weights are zero"
@@ -200,7 +192,7 @@ class LayerMatch:
             return NOTHING
         if best.wrong_sign:
             return f"{best.family} with {best.wrong_sign} < 0"
-        if not self.holds_start and best.nearest.start_share > NAMED:
+        if not self.holds_start and best.nearest.from_x > NAMED * best.nearest.OV.norm():
             return f"{best.family} from a start W0 that the query does not hold"
         return best.family if best.near else f"like {best.family}, but not it"
 
@@ -263,7 +255,6 @@ def match_layer(
                 untrained=tuple(_distance(twin.seen(basis), family, basis) for twin in twins),
                 scalars=scalars,
                 nearest=found,
-                unit=float(n_context or 1),
             )
         )
     best = _best(matches).nearest
@@ -353,5 +344,5 @@ def _measured(found: Nearest, n_context: int | None) -> dict[str, float]:
     scalars = {"distance": found.distance}
     if n_context is not None and found.steps and "η" in found.scalars:
         scalars |= {name: n_context * found.scalars[name] for name in ("η", "γ") if name in found.scalars}
-        scalars["|W0|"] = found.start
+        scalars["|W0|"] = found.from_x / abs(found.scalars["η"])
     return scalars

@@ -72,7 +72,7 @@ class Matching(Result):
     @property
     def claims(self) -> tuple[Claim, ...]:
         """What the weights hold together, then each layer, the first first."""
-        return (self._model(), *(_claim(layer) for layer in self.layers))
+        return (self._model(), *(_claim(layer, self.n_context) for layer in self.layers))
 
     @property
     def headlines(self) -> tuple[Claim, ...]:
@@ -109,7 +109,7 @@ class Matching(Result):
         }
 
 
-def _claim(layer: LayerMatch) -> Claim:
+def _claim(layer: LayerMatch, n_context: int | None) -> Claim:
     best = layer.best
     if best is None:
         text = f"{layer.label.capitalize()} adds nothing that reaches the output: its weights are zero."
@@ -124,7 +124,7 @@ def _claim(layer: LayerMatch) -> Claim:
     )
     if layer.inside < 0.99:
         text += f", where {fixed(layer.inside, 2)} of the layer's squared norm lies between slots of tokens"
-    text += f"; {scalars}, over {best.unit:g} points" if scalars and layer.named else ""
+    text += f"; {scalars}, over {n_context} points" if scalars and layer.named else ""
     return Claim(f"matching.{layer.label}", text + ".", best.distance.value, best.distance.ci, best.null, layer.verdict)
 
 

@@ -16,7 +16,7 @@ from mesascope.analyses.scope import Scope
 from mesascope.models import HookedRegressor, MesascopeError
 from mesascope.models.attention import Attention, LinearAttention
 from mesascope.models.constructions.assembly import Head
-from mesascope.probes import Slots, TokenBasis, reachable
+from mesascope.probes import TokenBasis, reachable
 
 ROUNDING = 1e-12
 """Singular values of a product below this part of the largest are rounding."""
@@ -121,13 +121,6 @@ def _nearest(found: LayerMatch, basis: TokenBasis, seen: TokenBasis, damping: fl
     """From slots that can reach the output to the residual stream."""
     assert found.best is not None, "a layer of zeros has no family"
     near = found.best.nearest
-    QK = _held(basis.query, seen.query) @ near.QK.double() @ _held(basis.key, seen.key).mT
-    # Writes are read off by their directions, not held along them.
-    OV = _held(basis.value, seen.value) @ near.OV.double() @ _held(basis.write, seen.write).mT
+    QK = seen.query.dual(basis.query) @ near.QK.double() @ seen.key.dual(basis.key).mT
+    OV = seen.value.dual(basis.value) @ near.OV.double() @ seen.write.dual(basis.write).mT
     return Head(QK, OV / damping)  # what was matched is what the layer adds
-
-
-def _held(every: Slots, some: Slots) -> Float[Tensor, "d_model n_some"]:
-    """The pseudoinverse of all slots' directions, for some of them: it reads those off the stream, or writes them."""
-    places = [every.names.index(name) for name in some.names]
-    return torch.linalg.pinv(every.directions.double())[:, places]

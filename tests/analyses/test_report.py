@@ -7,7 +7,7 @@ import pytest
 
 from mesascope import __version__
 from mesascope.analyses import Report, attach, write_report
-from mesascope.analyses.registry import ANALYSES
+from mesascope.analyses.registry import ANALYSES, NEEDS
 from mesascope.analyses.report import write
 from mesascope.analyses.report.page import embed, interval, number
 from mesascope.models import LeastSquares, LinearRegression, MesascopeError, train
@@ -94,6 +94,10 @@ def test_json_has_the_published_schema(written, tiny_run):
             assert claim["text"].endswith(".") and claim["verdict"]
             low, high = claim["ci"] or (claim["value"], claim["value"])
             assert claim["value"] is None or low <= claim["value"] <= high
+
+
+def test_every_analysis_that_may_not_apply_says_what_it_needs():
+    assert set(NEEDS) == set(ANALYSES) - {"performance"}  # which applies to all
 
 
 def test_claim_ids_are_unique(written):

@@ -13,6 +13,7 @@ from mesascope.models.constructions.newton_schulz import NewtonForm
 from mesascope.models.inputs import random_bases
 from mesascope.models.streams import generator
 from mesascope.probes import LayerOperator, align, layer_maps, outer_vectors
+from tests.models.constructions.perturbed import perturbed
 from tests.models.families import FAMILIES, changed
 
 D = torch.float64
@@ -116,24 +117,6 @@ def test_a_random_model_is_aligned_with_itself_in_another_gauge(name, seed):
     assert left(model, other, R) < 1e-7
     code = R[model.cfg.d_model - model.cfg.d_position :]
     torch.testing.assert_close(code, torch.eye(model.cfg.d_model, dtype=D)[len(R) - len(code) :], rtol=0, atol=1e-7)
-
-
-@torch.no_grad()
-def perturbed(model, eps, seed):
-    """Each factor of each head, and each other matrix, off by normal noise of eps of its size."""
-    other = HookedRegressor(model.cfg).double()
-    other.load_state_dict(model.state_dict())
-    rng = generator(seed, "perturbed")
-    factors = [
-        getattr(attention, name)[head]
-        for attention in other.attentions
-        for name in ("W_Q", "W_K", "W_V", "W_O")
-        for head in range(attention.n_heads)
-    ]
-    for weight in factors + [w for name, w in other.named_parameters() if ".attn." not in name and w.ndim == 2]:
-        noise = torch.randn(weight.shape, generator=rng, dtype=D)
-        weight.add_(eps * weight.norm() * noise / noise.norm())
-    return other
 
 
 @pytest.mark.parametrize(

@@ -304,3 +304,26 @@ def test_random_weights_where_nothing_reaches_leave_the_model_as_it_is(name):
         attention.W_O[:, :, cols] = torch.randn(1, n, len(cols), dtype=D, generator=rng)
     # Bit by bit, but for the order of sums.
     torch.testing.assert_close(model(xs, ys), before, rtol=1e-13, atol=1e-13)
+
+
+# --- duals ---
+
+
+def test_a_dual_reads_each_slot_and_none_of_the_others():
+    directions = torch.randn(4, 7, dtype=D, generator=torch.Generator().manual_seed(0))
+    every = Slots(names(("x", 3), ("y", 1)), directions)
+    for kind, rows in (("x", slice(0, 3)), ("y", slice(3, 4))):
+        dual = every.only(kind).dual(every)
+        torch.testing.assert_close(directions @ dual, torch.eye(4, dtype=D)[:, rows])
+
+
+def test_directions_that_are_none_of_the_others_stand_alone():
+    """As a learned read-out's, whose length counts."""
+    every = Slots(names(("x", 2), ("y", 1)), torch.eye(3, dtype=D))
+    read = Slots(names(("y", 1)), torch.tensor([[0.0, 0.0, -3.0]], dtype=D))
+    torch.testing.assert_close(read.dual(every), torch.tensor([[0.0], [0.0], [-1 / 3]], dtype=D))
+
+
+def test_slots_stand_at_their_places():
+    slots = Slots(names(("x", 2), ("y", 1)), torch.eye(3, dtype=D))
+    assert slots.places("x") == {0: 0, 1: 1} and slots.places("y") == {0: 2} and slots.places("position") == {}

@@ -210,7 +210,7 @@ def test_a_rotation_of_x_changes_no_distance():
         one, other = (cast(Nearest, find_nearest(each, family, basis)) for each in (operator, turned))
         assert one.distance == pytest.approx(other.distance, rel=1e-9)
         assert abs(one.scalars["η"]) == pytest.approx(abs(other.scalars["η"]), rel=1e-9)
-        assert one.start == pytest.approx(other.start, rel=1e-9)
+        assert one.from_x == pytest.approx(other.from_x, rel=1e-9)
 
 
 @pytest.mark.parametrize("n_x", [3, 7])

@@ -31,8 +31,8 @@ from mesascope.models import (
     newton,
     regauge,
 )
-from mesascope.models.streams import generator
 from mesascope.probes import align, layer_maps, outer_vectors
+from tests.models.constructions.perturbed import perturbed
 from tests.models.families import FAMILIES, changed
 
 D = torch.float64
@@ -49,24 +49,6 @@ AT_ITS_SCALAR = {
     for name, (model, scalar) in PLANTED.items()
 }
 """Planted models, float32, and their constructions, float64."""
-
-
-@torch.no_grad()
-def perturbed(model, eps, seed=0):
-    """Each factor of each head, and each other matrix, off by normal noise of eps of its size."""
-    other = HookedRegressor(model.cfg).to(next(model.parameters()).dtype)
-    other.load_state_dict(model.state_dict())
-    rng = generator(seed, "perturbed")
-    factors = [
-        getattr(attention, name)[head]
-        for attention in other.attentions
-        for name in ("W_Q", "W_K", "W_V", "W_O")
-        for head in range(attention.n_heads)
-    ]
-    for weight in factors + [w for name, w in other.named_parameters() if ".attn." not in name and w.ndim == 2]:
-        noise = torch.randn(weight.shape, generator=rng)
-        weight.add_(eps * weight.norm() * noise / noise.norm())
-    return other
 
 
 @pytest.mark.parametrize("name", PLANTED)

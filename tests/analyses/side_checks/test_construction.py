@@ -142,3 +142,24 @@ def test_the_match_of_another_model_is_refused():
     other = match_weights(attach(CONSTRUCTIONS["gd"](), task=TASK))
     with pytest.raises(MesascopeError, match="2 layers were matched but a hooked model has 1"):
         constructed(attach(step(), task=TASK), other)
+
+
+@pytest.mark.parametrize("factor", [1.0, 3.0, -1.0])
+def test_a_step_behind_a_learned_read_out_is_built_as_long_as_it_is_read(factor):
+    cfg = RegressorConfig.linear_self_attention(3, 8, 1).model_copy(update={"read_in": "affine", "read_out": "affine"})
+    plain, model = gradient_descent(3, 8, [0.5]), HookedRegressor(cfg)
+    weights = dict(model.named_parameters())
+    with torch.no_grad():
+        weights["embed.W_E"].copy_(torch.eye(4))
+        weights["unembed.W_U"].copy_(-factor * torch.eye(4)[:, -1:])
+        for name in ("W_Q", "W_K", "W_V", "W_O"):
+            getattr(model.attentions[0], name).copy_(getattr(plain.attentions[0], name))
+    scope = attach(model, task=LinearRegression(n_dims=3, n_points=8))
+    match = match_weights(scope)
+    if factor < 0:
+        with pytest.raises(MesascopeError, match="no construction was matched"):
+            constructed(scope, match)
+        return
+    prompts = scope.prompts(20, "side checks")
+    built = constructed(scope, match)
+    torch.testing.assert_close(built(prompts.xs, prompts.ys), model(prompts.xs, prompts.ys), rtol=1e-4, atol=1e-5)
