@@ -29,8 +29,9 @@ lint: $(STAMP)
 types: $(STAMP)
 	$(BIN)/mypy src tests benchmarks
 
+# A worker for each core and one thread for each worker: two workers of two threads each take twice as long.
 unit: $(STAMP)
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal
 
 # The wheel is built from the sdist and used from an environment that knows nothing of this folder.
 WHEEL_VENV := .venv-wheel
