@@ -1,12 +1,21 @@
 """How a prompt becomes tokens, and where the model's predictions are read."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
+
+
+class Place(NamedTuple):
+    """What one token holds, and of which point."""
+
+    holds: Literal["x", "y", "xy", "unit"]
+    """x, y, both, or a unit vector of its own."""
+    index: int
+    """The point, or which unit vector."""
 
 
 class Layout(ABC):
@@ -31,6 +40,10 @@ class Layout(ABC):
         self, xs: Float[Tensor, "batch n_points n_dims"], ys: Float[Tensor, "batch n_points *d_y"]
     ) -> Float[Tensor, "batch n_tokens d_token"]:
         """The prompt's tokens; y of the last point never enters a prediction."""
+
+    @abstractmethod
+    def places(self, n_points: int, n_dims: int) -> tuple[Place, ...]:
+        """What each token holds."""
 
     @abstractmethod
     def read_points(self, n_points: int) -> range:
@@ -65,6 +78,10 @@ class Interleaved(Layout):
         padded = F.pad(ys, (0, xs.shape[-1] - ys.shape[-1]))
         return torch.stack([xs, padded], dim=2).flatten(1, 2)
 
+    def places(self, n_points: int, n_dims: int) -> tuple[Place, ...]:
+        """x and y in turn."""
+        return tuple(place for point in range(n_points) for place in (Place("x", point), Place("y", point)))
+
     def read_points(self, n_points: int) -> range:
         """Every point."""
         return range(n_points)
@@ -93,6 +110,10 @@ class Joint(Layout):
     ) -> Float[Tensor, "batch n_tokens d_token"]:
         """Append y to x, zero at the query."""
         return torch.cat([xs, _without_the_last(_columns(ys))], dim=-1)
+
+    def places(self, n_points: int, n_dims: int) -> tuple[Place, ...]:
+        """Both, and x alone at the query."""
+        return (*(Place("xy", point) for point in range(n_points - 1)), Place("x", n_points - 1))
 
     def read_points(self, n_points: int) -> range:
         """The last point."""
@@ -125,6 +146,10 @@ class Separate(Layout):
         pairs = torch.stack([F.pad(xs, (0, ys.shape[-1])), F.pad(ys, (xs.shape[-1], 0))], dim=2)
         return pairs.flatten(1, 2)[:, :-1]
 
+    def places(self, n_points: int, n_dims: int) -> tuple[Place, ...]:
+        """x and y in turn; the query has no y."""
+        return Interleaved().places(n_points, n_dims)[:-1]
+
     def read_points(self, n_points: int) -> range:
         """The last point."""
         return range(n_points - 1, n_points)
@@ -155,6 +180,10 @@ class Sequence(Layout):
     ) -> Float[Tensor, "batch n_tokens d_token"]:
         """The points themselves."""
         return xs
+
+    def places(self, n_points: int, n_dims: int) -> tuple[Place, ...]:
+        """x alone."""
+        return tuple(Place("x", point) for point in range(n_points))
 
     def read_points(self, n_points: int) -> range:
         """Every point."""
@@ -189,6 +218,10 @@ class Scratch(Layout):
         units = F.pad(torch.eye(n_dims).to(xs), (n_dims, ys.shape[-1]))
         points = torch.cat([F.pad(xs, (0, n_dims)), ys], dim=-1)
         return torch.cat([units.expand(len(xs), -1, -1), points], dim=1)
+
+    def places(self, n_points: int, n_dims: int) -> tuple[Place, ...]:
+        """The unit vectors, then the points."""
+        return (*(Place("unit", index) for index in range(n_dims)), *Joint().places(n_points, n_dims))
 
     def read_points(self, n_points: int) -> range:
         """The last point."""

@@ -80,3 +80,22 @@ def test_interleaved_and_sequence_read_every_point_and_the_others_the_last():
     read = {name: list(layout.read_points(4)) for name, layout in LAYOUTS.items()}
     every, last = [0, 1, 2, 3], [3]
     assert read == {"interleaved": every, "sequence": every, "joint": last, "separate": last, "scratch": last}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+def test_the_place_of_a_token_says_which_of_the_prompts_numbers_change_it(layout):
+    xs, ys = torch.randn(1, 4, 3), torch.randn(1, 4)
+    tokens = layout.tokens(xs, ys)[0]
+    places = layout.places(4, 3)
+    assert len(places) == len(tokens) == layout.n_tokens(4, 3)
+    for point in range(4):
+        at = torch.arange(4) == point
+        for kind, changed in (
+            ("x", layout.tokens(xs + at[:, None], ys)[0]),
+            ("y", layout.tokens(xs, ys + at)[0]),
+        ):
+            said = [kind in place.holds and place.index == point and place.holds != "unit" for place in places]
+            assert (changed != tokens).any(1).tolist() == said
+    assert layout.read_positions(4).indices(len(places))[0] == min(
+        at for at, place in enumerate(places) if "x" in place.holds and place.index in layout.read_points(4)
+    )
