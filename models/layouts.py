@@ -14,8 +14,8 @@ class Place(NamedTuple):
 
     holds: Literal["x", "y", "xy", "unit"]
     """x, y, both, or a unit vector of its own."""
-    index: int
-    """The point, or which unit vector."""
+    number: int
+    """Which point, or which unit vector; from 0 on."""
 
 
 class Layout(ABC):
@@ -79,7 +79,7 @@ class Interleaved(Layout):
         return torch.stack([xs, padded], dim=2).flatten(1, 2)
 
     def places(self, n_points: int, n_dims: int) -> tuple[Place, ...]:
-        """x and y in turn."""
+        """Those of x and of y in turn."""
         return tuple(place for point in range(n_points) for place in (Place("x", point), Place("y", point)))
 
     def read_points(self, n_points: int) -> range:
@@ -147,7 +147,7 @@ class Separate(Layout):
         return pairs.flatten(1, 2)[:, :-1]
 
     def places(self, n_points: int, n_dims: int) -> tuple[Place, ...]:
-        """x and y in turn; the query has no y."""
+        """Those of x and of y in turn; the query has none of y."""
         return Interleaved().places(n_points, n_dims)[:-1]
 
     def read_points(self, n_points: int) -> range:
@@ -182,7 +182,7 @@ class Sequence(Layout):
         return xs
 
     def places(self, n_points: int, n_dims: int) -> tuple[Place, ...]:
-        """x alone."""
+        """One of x a point."""
         return tuple(Place("x", point) for point in range(n_points))
 
     def read_points(self, n_points: int) -> range:

@@ -53,8 +53,9 @@ def test_layouts_without_slots_for_y_are_as_wide_as_x_however_many_ys_there_are(
     assert torch.equal(LAYOUTS["interleaved"].tokens(XS, ys), expected)
 
 
-@pytest.mark.parametrize("layout", [LAYOUTS[name] for name in ("joint", "separate", "scratch")], ids=repr)
-def test_the_tokens_of_the_layouts_that_read_the_query_alone_do_not_hold_its_y(layout):
+@pytest.mark.parametrize("name", ["joint", "separate", "scratch"])
+def test_the_tokens_of_the_layouts_that_read_the_query_alone_do_not_hold_its_y(name):
+    layout = LAYOUTS[name]
     hidden = YS.clone()
     hidden[:, -1] = torch.nan
     assert torch.equal(layout.tokens(XS, hidden), layout.tokens(XS, YS))
@@ -94,8 +95,8 @@ def test_the_place_of_a_token_says_which_of_the_prompts_numbers_change_it(layout
             ("x", layout.tokens(xs + at[:, None], ys)[0]),
             ("y", layout.tokens(xs, ys + at)[0]),
         ):
-            said = [kind in place.holds and place.index == point and place.holds != "unit" for place in places]
+            said = [kind in place.holds and place.number == point and place.holds != "unit" for place in places]
             assert (changed != tokens).any(1).tolist() == said
     assert layout.read_positions(4).indices(len(places))[0] == min(
-        at for at, place in enumerate(places) if "x" in place.holds and place.index in layout.read_points(4)
+        at for at, place in enumerate(places) if "x" in place.holds and place.number in layout.read_points(4)
     )
