@@ -53,13 +53,15 @@ def write_report(
     folder = Path(out)
     check_writable(folder)
     results: dict[str, Result] = {}
+    left_out: dict[str, str] = {}
     for name, analysis in ANALYSES.items():
         on_analysis(name)
-        result = analysis(scope, n_prompts)
-        if result is not None:
-            results[name] = result
+        if analysis.applies(scope):
+            results[name] = analysis.run(scope, n_prompts)
+        else:
+            left_out[name] = analysis.needs
     on_analysis("writing")
-    content = finite(report_json(scope, results, command))
+    content = finite(report_json(scope, results, left_out, command))
     page = render(content, results)
     report = Report(folder / "report.html", folder / "report.json", results)
     write_atomically(report.json, json.dumps(content, indent=1, allow_nan=False) + "\n")
@@ -67,8 +69,8 @@ def write_report(
     return report
 
 
-def report_json(scope: Scope, results: dict[str, Result], command: str) -> dict[str, Any]:
-    """The content of `report.json`."""
+def report_json(scope: Scope, results: dict[str, Result], left_out: dict[str, str], command: str) -> dict[str, Any]:
+    """The content of `report.json`; `left_out` says of each analysis that does not apply what it would need."""
     return {
         "schema": SCHEMA,
         "checkpoint": scope.source,
@@ -79,6 +81,7 @@ def report_json(scope: Scope, results: dict[str, Result], command: str) -> dict[
         "command": command,
         "warnings": [warning for result in results.values() for warning in result.warnings],
         "analyses": {name: result.to_json() for name, result in results.items()},
+        "left_out": left_out,
     }
 
 

@@ -267,7 +267,7 @@ def analyse(
     as_json: AsJson = False,
 ) -> None:
     """Run one analysis of the report, and print its claims."""
-    from mesascope.analyses.registry import ANALYSES, NEEDS
+    from mesascope.analyses.registry import ANALYSES
     from mesascope.analyses.report.figures import write_figures
     from mesascope.analyses.report.write import check_writable
     from mesascope.models.errors import MesascopeError, nearest
@@ -281,9 +281,10 @@ def analyse(
     scope = _attach(ckpt, seed, device, w_std)
     with _progress(1, name) as advance:
         advance(name)
-        result = ANALYSES[name](scope, prompts)
-    if result is None:
-        raise MesascopeError(f"{name} does not apply to {ckpt}: it needs {NEEDS[name]}")
+        analysis = ANALYSES[name]
+        if not analysis.applies(scope):
+            raise MesascopeError(f"{name} does not apply to {ckpt}: it needs {analysis.needs}")
+        result = analysis.run(scope, prompts)
     written = [] if figures is None else write_figures(result, figures)
     if as_json:
         print(json.dumps(result.to_json(), indent=1))

@@ -7,7 +7,8 @@ import pytest
 
 from mesascope import __version__
 from mesascope.analyses import Report, attach, write_report
-from mesascope.analyses.registry import ANALYSES, NEEDS
+from mesascope.analyses.claim import Result
+from mesascope.analyses.registry import ANALYSES, Analysis
 from mesascope.analyses.report import write
 from mesascope.analyses.report.page import embed, interval, number
 from mesascope.models import LeastSquares, LinearRegression, MesascopeError, train
@@ -97,7 +98,7 @@ def test_json_has_the_published_schema(written, tiny_run):
 
 
 def test_every_analysis_that_may_not_apply_says_what_it_needs():
-    assert set(NEEDS) == set(ANALYSES) - {"performance"}  # which applies to all
+    assert [name for name, analysis in ANALYSES.items() if not analysis.needs] == ["performance"]  # applies to all
 
 
 def test_claim_ids_are_unique(written):
@@ -207,12 +208,12 @@ def test_a_model_without_a_folder_has_a_report(predicts_y, tmp_path, monkeypatch
 
 
 def test_an_earlier_report_survives_an_analysis_that_fails(tmp_path, monkeypatch):
-    def fails(scope: object, n_prompts: int) -> None:
+    def fails(scope: object, n_prompts: int) -> Result:
         raise MesascopeError("this one cannot run")
 
     for name in ("report.html", "report.json"):
         (tmp_path / name).write_text("earlier")
-    monkeypatch.setattr(write, "ANALYSES", FIRST | {"failing": fails})
+    monkeypatch.setattr(write, "ANALYSES", FIRST | {"failing": Analysis(fails)})
     with pytest.raises(MesascopeError, match="this one cannot run"):
         write_report(attach(LeastSquares()), tmp_path)
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
@@ -223,10 +224,14 @@ def test_an_earlier_report_survives_an_analysis_that_fails(tmp_path, monkeypatch
 
 def test_a_new_analysis_is_picked_up_from_the_registry_in_order(tmp_path, monkeypatch):
     started: list[str] = []
-    monkeypatch.setattr(write, "ANALYSES", FIRST | {"inapplicable": lambda scope, n_prompts: None})
+    deaf = Analysis(FIRST["performance"].run, lambda scope: False, "a model with <ears>")
+    monkeypatch.setattr(write, "ANALYSES", FIRST | {"deaf": deaf})
     report = write_report(attach(LeastSquares()), tmp_path, on_analysis=started.append)
-    assert started == ["performance", "inapplicable", "writing"]
+    assert started == ["performance", "deaf", "writing"]
     assert list(report.results) == ["performance"]
+    # Named, not silently absent.
+    assert json.loads(report.json.read_text("utf-8"))["left_out"] == {"deaf": "a model with <ears>"}
+    assert "deaf (needs a model with &lt;ears&gt;)" in report.html.read_text("utf-8")
 
 
 def test_a_folder_that_cannot_be_made_is_refused_before_anything_runs(tmp_path):
