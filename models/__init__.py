@@ -3,6 +3,7 @@
 from mesascope.models.architecture import RegressorConfig
 from mesascope.models.constructions import (
     copy_then_descend,
+    descend_on_weights,
     gd_plus_plus,
     gradient_descent,
     induction,
@@ -109,6 +110,7 @@ __all__ = [
     "bayes_optimal",
     "checkpoints_of",
     "copy_then_descend",
+    "descend_on_weights",
     "gd_plus_plus",
     "gradient_descent",
     "induction",

@@ -19,6 +19,7 @@ from mesascope.models import (
     ScheduledGradientDescent,
     Task,
     copy_then_descend,
+    descend_on_weights,
     gd_plus_plus,
     gradient_descent,
     induction,
@@ -101,6 +102,7 @@ SPECIMENS = {
     "newton, attention only": _of(lambda d: newton(4, 9, 3, ALPHA, "attention_only", dtype=d), Newton(3, ALPHA)),
     "newton, relu": _of(lambda d: newton(4, 9, 3, ALPHA, "relu", dtype=d), Newton(3, ALPHA)),
     "newton, scratch": _of(lambda d: newton(4, 9, 3, ALPHA, "scratch", dtype=d), Newton(3, ALPHA)),
+    "descent on w": _of(lambda d: descend_on_weights(4, 9, [0.3, 0.2], dtype=d), ScheduledGradientDescent((0.3, 0.2))),
     "copy then descend": _of(lambda d: copy_then_descend(4, 9, 0.6, dtype=d), GradientDescent(1, 0.6)),
     "induction": Specimen(lambda d: induction(5, 12, 2.0, dtype=d), lambda prompts: 2.0 * counts(prompts), SEQUENCE),
 }
