@@ -19,7 +19,7 @@ from mesascope.analyses import registry, specimens
 from mesascope.analyses.matching import selftest as matching_selftest
 from mesascope.analyses.matching.selftest import ConstructionCase, ConstructionTest
 from mesascope.analyses.report import write
-from mesascope.cli import app, main
+from mesascope.cli import COMMANDS, app, main
 from mesascope.models import HookedRegressor, RunConfig, load, save
 from mesascope.models.formats import zoo_names
 from mesascope.models.training import GramTrainer
@@ -28,7 +28,6 @@ from mesascope.models.training.presets import preset_names, read_preset
 from .conftest import tiny
 
 Run = Callable[..., tuple[int, str, str]]
-COMMANDS = ["report", "probe", "identify", "similarity", "analyse", "selftest", "inspect", "zoo", "train", "presets"]
 GARG = Path(__file__).parent / "data" / "garg-d5"
 
 
@@ -87,10 +86,24 @@ def test_help_of_every_command_shows_an_example(command):
     assert "Example" in found.output and f"mesascope {command}" in found.output
 
 
-def test_help_lists_every_command():
+def test_help_lists_every_command_in_the_order_of_the_table_of_contents():
     found = CliRunner().invoke(app, ["--help"])
     assert found.exit_code == 0
-    assert all(command in found.output for command in COMMANDS)
+    listed = [line.split()[1] for line in found.output.split("Commands")[1].splitlines() if line.startswith("│ ")]
+    assert [command for command in listed if command in COMMANDS] == list(COMMANDS)
+
+
+def test_without_a_command_the_program_greets_with_commands_that_exist(run):
+    code, out, err = run()
+    assert code == 0 and err == ""
+    told = [line.split() for line in out.splitlines() if line.startswith("  mesascope")]
+    assert [words[1] for words in told] == ["zoo", "identify", "report", "--help"]
+    for words in told[1:3]:
+        assert words[2].removeprefix("zoo:") in zoo_names()
+
+
+def test_version_is_that_of_the_package(run):
+    assert run("--version") == (0, f"{__version__}\n", "")
 
 
 def test_no_help_waits_for_what_is_heavy():
@@ -98,7 +111,7 @@ def test_no_help_waits_for_what_is_heavy():
 import sys
 from typer.testing import CliRunner
 from mesascope.cli import app
-for command in {COMMANDS}:
+for command in {list(COMMANDS)}:
     assert CliRunner().invoke(app, [command, "--help"]).exit_code == 0
 print(*{{"torch", "plotly", "transformer_lens", "scipy"}} & set(sys.modules))
 """

@@ -1,0 +1,49 @@
+"""One analysis of the report."""
+
+from typing import Annotated
+
+import typer
+
+from mesascope.cli.app import app
+from mesascope.cli.console import attached, check_folder, claims_table, draw, escaped, out, print_json, progress, warn
+from mesascope.cli.options import AsJson, Ckpt, Device, Figures, FitPrompts, Seed, WStd
+
+
+@app.command(
+    epilog="Examples: [bold]mesascope analyse zoo:lsa-2 matching[/], "
+    "[bold]mesascope analyse zoo:lsa-2 spectral --figures out/spectral[/]"
+)
+def analyse(
+    ckpt: Ckpt,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="An analysis by its name in report.json.")],
+    prompts: FitPrompts = 20_000,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    w_std: WStd = None,
+    figures: Figures = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run one analysis of the report, and print its claims."""
+    from mesascope.analyses.registry import ANALYSES
+    from mesascope.models.errors import MesascopeError, nearest
+
+    if name not in ANALYSES:
+        raise MesascopeError(
+            f"no analysis is called {name!r}{nearest(name, ANALYSES)}; there are {', '.join(ANALYSES)}"
+        )
+    check_folder(figures)
+    scope = attached(ckpt, seed, device, w_std)
+    with progress(1, name) as advance:
+        advance(name)
+        analysis = ANALYSES[name]
+        if not analysis.applies(scope):
+            raise MesascopeError(f"{name} does not apply to {ckpt}: it needs {analysis.needs}")
+        result = analysis.run(scope, prompts)
+    written = draw(result, figures)
+    if as_json:
+        print_json(result.to_json())
+        return
+    out().print(claims_table(result.claims, f"{result.title} {escaped(ckpt)}"))
+    warn(result.warnings)
+    for path in written:
+        print(path)
