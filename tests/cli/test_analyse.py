@@ -1,0 +1,36 @@
+import json
+
+import pytest
+
+from .conftest import GARG
+
+
+def test_analyse_prints_the_claims_of_one_analysis(run):
+    code, out, _ = run("analyse", "zoo:lsa-1", "matching")
+    assert code == 0 and "1 step of GD" in out and "η = 2.014" in out
+
+
+def test_analyse_prints_json_and_writes_figures(run, tmp_path):
+    code, out, _ = run("analyse", "zoo:lsa-1", "matching", "--json", "--figures", tmp_path / "figures")
+    content = json.loads(out)
+    assert code == 0 and content["data"]["verdict"] == "1 step of GD" and content["claims"]
+    assert {path.stem for path in (tmp_path / "figures").iterdir()} >= {"matching-distances", "matching-products"}
+
+
+def test_analyse_names_the_figures_that_it_wrote(run, tmp_path):
+    _, out, _ = run("analyse", "zoo:lsa-1", "matching", "--figures", tmp_path)
+    assert str(tmp_path / "matching-distances.html") in out
+
+
+def test_analyse_warns_on_stderr(run, monkeypatch):
+    code, _, err = run("analyse", GARG, "performance")
+    assert code == 0 and "w_std" in err
+
+
+@pytest.mark.parametrize(
+    "name, part",
+    [("machting", "did you mean 'matching'"), ("matching", "matching does not apply to zoo:lstm")],
+)
+def test_an_analysis_that_is_not_there_or_does_not_apply_is_one_line(run, name, part):
+    code, out, err = run("analyse", "zoo:lstm", name)
+    assert code == 1 and out == "" and part in " ".join(err.split()) and err.count("error:") == 1

@@ -1,0 +1,50 @@
+import json
+import shlex
+import sys
+
+from mesascope.analyses import registry
+from mesascope.analyses.report import write
+from mesascope.models import HookedRegressor, save
+from mesascope.models.training.presets import read_preset
+
+from .conftest import GARG, is_one_line_error
+
+
+def test_report_writes_two_files_and_prints_where(run, tiny_run, tmp_path):
+    out = tmp_path / "new folder" / "report"
+    code, stdout, stderr = run("report", tiny_run, "--out", out, "--prompts", "100", "--seed", "3", "--w-std", "0.5")
+    assert code == 0
+    assert stdout.splitlines() == [str(out / "report.html"), str(out / "report.json")]
+    assert stderr == "" or stderr.startswith("warning: ")  # no bar where there is no terminal
+    content = json.loads((out / "report.json").read_text())
+    assert content["seed"] == 3 and content["task"]["w_std"] == 0.5
+    assert shlex.split(content["command"]) == ["mesascope", *sys.argv[1:]]
+
+
+def test_a_report_on_the_wrong_scale_of_w_warns_on_stderr(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(write, "ANALYSES", {"performance": registry.ANALYSES["performance"]})
+    code, stdout, stderr = run("report", GARG, "--out", tmp_path)
+    assert code == 0 and len(stdout.splitlines()) == 2
+    assert stderr.startswith("warning: ") and "--w-std" in stderr
+
+
+def test_report_refuses_an_output_folder_that_cannot_be_written(run, tiny_run, tmp_path):
+    (tmp_path / "file").write_text("")
+    code, out, err = run("report", tiny_run, "--out", tmp_path / "file" / "x")
+    assert code == 1 and out == ""
+    assert is_one_line_error(err, "cannot write to", "Not a directory", "choose another folder")
+
+
+def test_inspect_and_report_take_a_model_of_tokens_and_refuse_what_it_has_not(run, tmp_path):
+    config = read_preset("induction")
+    folder = tmp_path / "untrained"
+    save(HookedRegressor(config.model), folder, config.task, "Never trained.")
+    code, out, err = run("inspect", folder)
+    assert code == 0 and err == "" and "prefix matching" in out and "w_std" not in out
+    code, out, err = run("probe", folder, "--prompts", "40")
+    assert code == 1 and out == "" and is_one_line_error(err, "repeated_sequence is no regression task")
+    code, out, err = run("inspect", folder, "--w-std", "0.5")
+    assert code == 1 and out == "" and is_one_line_error(err, "w_std=0.5", "repeated_sequence")
+    code, out, err = run("report", folder, "--out", tmp_path / "report")
+    assert code == 0 and err == ""
+    assert list(json.loads((tmp_path / "report" / "report.json").read_text())["analyses"]) == ["performance"]
