@@ -13,6 +13,7 @@ from mesascope.probes.induced import (
     weights_by_jacobian,
     weights_by_queries,
 )
+from mesascope.probes.interchange import PatternInterchange, Site, run_on
 from mesascope.probes.jackknife import (
     Estimate,
     block_sums,
@@ -28,6 +29,7 @@ from mesascope.probes.products import Products, distances, mixing
 from mesascope.probes.readout import LinearReadout, choose_alpha
 from mesascope.probes.response import Response, fit_responses
 from mesascope.probes.similarity import similarity_of_errors
+from mesascope.probes.slopes import Slopes
 from mesascope.probes.spectrum import Spectrum
 from mesascope.probes.spline_filter import SplineFilter, choose_filter
 from mesascope.probes.token_basis import Slots, TokenBasis, reachable, token_basis
@@ -49,8 +51,11 @@ __all__ = [
     "InducedWeights",
     "LinearReadout",
     "Moments",
+    "PatternInterchange",
     "Products",
     "Response",
+    "Site",
+    "Slopes",
     "Spectrum",
     "SplineFilter",
     "antipodal_queries",
@@ -68,6 +73,7 @@ __all__ = [
     "linearity_in_y",
     "mixing",
     "prediction_interval",
+    "run_on",
     "share_explained",
     "share_of_prompts",
     "similarity_of_errors",

@@ -1,0 +1,115 @@
+"""Is what is read out also used? Interchange it between prompts, and see whether the prediction follows."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from mesascope.analyses.causality.cause import Cause, conclude
+from mesascope.analyses.causality.claims import cause_claim, model_claim
+from mesascope.analyses.causality.places import sites_of, traced_point
+from mesascope.analyses.causality.site_readouts import Look, fit_sites
+from mesascope.analyses.causality.tracing import N_BLOCKS, trace
+from mesascope.analyses.claim import Claim, Result
+from mesascope.analyses.scope import Scope
+from mesascope.models import FilterLearner, LeastSquares, MesascopeError
+
+N_TWIN_PAIRS = 4 * N_BLOCKS
+"""Pairs for each untrained twin."""
+TWIN_ALPHAS = (1e-6, 1e-3, 1e-1)
+"""Fewer penalties for them: there are five, with all tokens of every layer to fit."""
+
+
+@dataclass(frozen=True)
+class Causes(Result):
+    """Every variable at every layer and site."""
+
+    name: ClassVar[str] = "causality"
+    title: ClassVar[str] = "Causality"
+    question: ClassVar[str] = "Is what can be read off a layer also used?"
+
+    causes: tuple[Cause, ...]
+    learner: str
+    """Whose variables they are."""
+    point: int
+    """How many points come before the query whose prediction is traced."""
+    n_prompts: int
+    n_pairs: int
+    seed: int
+
+    @property
+    def claims(self) -> tuple[Claim, ...]:
+        """The model, then each variable at each layer."""
+        return (model_claim(self.causes), *map(cause_claim, self.causes))
+
+    def of(self, variable: str, site: str | None = None) -> tuple[Cause, ...]:
+        """One variable, layer by layer; by default at the tokens other than the query, of y at the query."""
+        wide = site or ("query" if variable == "y" else next(c.site for c in self.causes if c.site != "query"))
+        return tuple(cause for cause in self.causes if (cause.variable, cause.site) == (variable, wide))
+
+    def data(self) -> dict[str, Any]:
+        """Every slope of every intervention."""
+        return {
+            "seed": self.seed,
+            "point": self.point,
+            "learner": self.learner,
+            "n_prompts": self.n_prompts,
+            "n_pairs": self.n_pairs,
+            "causes": [cause.data() for cause in self.causes],
+        }
+
+
+def trace_causes(
+    scope: Scope,
+    seed: int | None = None,
+    n_prompts: int = 4_000,
+    n_pairs: int = 400,
+    learner: FilterLearner | None = None,
+) -> Causes:
+    """Interchange what readouts decode between unrelated prompts, and compare with what a learner would then predict.
+
+    A learner predicts x·w with w = m(S) b. Its variables w, b and S, and the prediction y, are read off every layer by
+    an affine map, at the query's token and at all tokens that the query sees (or the scratch tokens). On a base prompt
+    B one variable is set to what is read on an independent source prompt A, along the pattern with which activations
+    vary with it, while the other variables' readings stay. The change of the prediction is regressed on what the
+    learner predicts with A's value and on minus what it predicts with B's own; the first slope is 1 where the variable
+    is fully used, and 0 where the prediction merely breaks.
+
+    Args:
+        scope: A hooked model on a regression task; on one that is not linear in x only y is traced.
+        seed: Seed of the prompts; default the scope's.
+        n_prompts: Prompts to fit the readouts on.
+        n_pairs: Pairs of base and source prompts, others than those.
+        learner: Whose variables are meant; default least squares, whose w is the task's where there is no noise.
+
+    Raises:
+        MesascopeError: The model is a bare predictor or predicts several numbers, the task is discrete, there are fewer
+            than 160 prompts or 40 pairs, or w is determined at no point that the model reads.
+
+    Source: Geiger et al. (2021) for interchange interventions; departures: real-valued variables, a slope in place of
+    an accuracy, and two regressors, since against x·(w_A − w_B) alone a destroyed prediction has a slope of 1/2.
+    """
+    if n_pairs < 2 * N_BLOCKS or n_prompts < 8 * N_BLOCKS:
+        raise MesascopeError(
+            f"n_prompts={n_prompts}, n_pairs={n_pairs}: readouts need at least {8 * N_BLOCKS} prompts, and intervals "
+            f"{2 * N_BLOCKS} pairs"
+        )
+    scope = scope.reseeded(seed)
+    chosen = LeastSquares() if learner is None else learner
+    return scope.once(("causality", n_prompts, n_pairs, chosen), lambda: _trace(scope, n_prompts, n_pairs, chosen))
+
+
+def _trace(scope: Scope, n_prompts: int, n_pairs: int, learner: FilterLearner) -> Causes:
+    model = scope.hooked
+    if model.cfg.d_out > 1:
+        raise MesascopeError(f"{scope.source} predicts {model.cfg.d_out} numbers; causes are traced of one: d_out=1")
+    point = traced_point(scope)
+    sites = sites_of(model, point, scope.regression.linear)
+    look = Look(scope, point, sites, learner)
+    readouts = fit_sites(look, n_prompts)
+    tallies = trace(look, readouts, n_pairs)
+    twins = []
+    for twin in scope.untrained:
+        other = Look(twin, point, sites, learner)
+        found = fit_sites(other, max(8 * N_BLOCKS, n_prompts // 4), TWIN_ALPHAS)
+        twins.append(trace(other, found, min(n_pairs, N_TWIN_PAIRS), nulls=False))
+    causes = tuple(conclude(key, readouts[key], tallies[key], [twin[key] for twin in twins]) for key in look.keys)
+    return Causes(causes, learner.label, point, n_prompts, n_pairs, scope.seed)

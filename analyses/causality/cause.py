@@ -1,0 +1,149 @@
+"""One variable at one layer and site: whether it can be read there, and whether what is read is used."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from mesascope.analyses.causality.site_readouts import Key, SiteReadout
+from mesascope.analyses.causality.tracing import Tally
+from mesascope.analyses.causality.variables import Variable
+from mesascope.analyses.claim import as_json
+from mesascope.probes import Estimate, jackknife_ratio, prediction_interval
+
+USED = 0.5
+"""Slope from which on a variable is used; 1 is fully."""
+UNUSED = 0.1
+"""Slope below which it is not."""
+READ = 0.05
+"""Least R² that is worth a name."""
+USED_, PARTLY, NOT_USED = "used", "partly used", "decodable but not used"
+NOT_DECODABLE, NOT_APART, UNDETERMINED = "not decodable", "not told apart", "undetermined"
+N_DRAWN = 300
+"""Pairs that are kept to be drawn."""
+ZERO = Estimate(0.0, 0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class Cause:
+    """What one interchange did, with its nulls."""
+
+    variable: Variable
+    site: str
+    layer: int
+    """From 1 on."""
+    r2: Estimate
+    """Of the readout, on prompts never fitted."""
+    mismatched_r2: Estimate
+    """Of a readout of another prompt's value."""
+    untrained_r2: Estimate
+    """Of the same readout in untrained twins: mean, and the interval for one more."""
+    held: tuple[Variable, ...]
+    """The variables that are read as well there, and were held."""
+    own: float
+    """Least share of the reading's variance that those do not hold."""
+    slopes: dict[str, Estimate]
+    """Of the change of the prediction on what the source's value predicts, by intervention, see `INTERVENTIONS`."""
+    away: Estimate
+    """Of the same change on minus what the base's own value predicts."""
+    untrained: Estimate
+    """Slopes of untrained twins: mean, and the interval for one more."""
+    pairs: tuple[tuple[float, float], ...] = field(default=(), repr=False)
+    """(predicted, found) change of the prediction of some pairs."""
+
+    @property
+    def id(self) -> str:
+        """Such as `w.layer3`, and `w-at-query.layer3`."""
+        where = "-at-query" if self.site == "query" and self.variable != "y" else ""
+        return f"{self.variable}{where}.layer{self.layer}"
+
+    @property
+    def slope(self) -> Estimate | None:
+        """Of the variable moved alone; None if it cannot be."""
+        return self.slopes.get("alone")
+
+    @property
+    def null_r2(self) -> float:
+        """The highest upper end of the nulls of R²."""
+        return max(0.0, self.mismatched_r2.high, self.untrained_r2.high)
+
+    @property
+    def null(self) -> float:
+        """The highest upper end of the nulls of the slope."""
+        controls = [self.slopes.get(name, ZERO).high for name in ("placebo", "mismatched")]
+        return max(0.0, self.untrained.high, *controls)
+
+    @property
+    def verdict(self) -> str:
+        """Not decodable, not told apart from a variable that is read better, used, partly used, or not used."""
+        if self.r2.high <= max(self.null_r2, READ):
+            return NOT_DECODABLE
+        if self.r2.low <= max(self.null_r2, READ):
+            return UNDETERMINED
+        if self.slope is None:
+            return NOT_APART
+        # A weak reading moves little: its slope is at most its R², and that on what is read says more.
+        as_read = self.slopes["as read"]
+        if self.slope.low > self.null and as_read.low >= USED:
+            return USED_
+        if as_read.high < UNUSED and self.slope.high < UNUSED:
+            return NOT_USED
+        return PARTLY if self.slope.low > max(self.null, 0.0) and as_read.low > 0 else UNDETERMINED
+
+    def data(self) -> dict[str, Any]:
+        """Everything that the verdict rests on."""
+        return {
+            "id": self.id,
+            "variable": self.variable,
+            "site": self.site,
+            "layer": self.layer,
+            "verdict": self.verdict,
+            "r2": as_json(self.r2),
+            "mismatched_r2": as_json(self.mismatched_r2),
+            "untrained_r2": as_json(self.untrained_r2),
+            "held": list(self.held),
+            "own": self.own,
+            "slopes": {name: as_json(slope) for name, slope in self.slopes.items()},
+            "away": as_json(self.away),
+            "untrained": as_json(self.untrained),
+        }
+
+
+def conclude(key: Key, found: SiteReadout, tally: Tally, twins: Sequence[Tally]) -> Cause:
+    """Everything measured of one variable at one layer and site.
+
+    Args:
+        key: Which.
+        found: Its readout.
+        tally: What the model did.
+        twins: What untrained twins did.
+    """
+    hook, site, variable = key
+    slopes = {name: slopes.estimates for name, slopes in tally.slopes.items()}
+    points = torch.cat(tally.points)[:N_DRAWN].tolist() if tally.points else []
+    own_r2, other_r2 = (_r2(tally, place) for place in (0, 1))
+    return Cause(
+        variable=variable,
+        site=site.name,
+        layer=int(hook.split(".")[1]) + 1,
+        r2=own_r2,
+        mismatched_r2=other_r2,
+        untrained_r2=_spread([_r2(twin, 0).value for twin in twins]),
+        held=found.held,
+        own=found.alone.own,
+        slopes={name: estimates[0] for name, estimates in slopes.items()},
+        away=slopes["alone"][1] if "alone" in slopes else ZERO,
+        untrained=_spread([twin.slopes["alone"].estimates[0].value for twin in twins if "alone" in twin.slopes]),
+        pairs=tuple((predicted, found) for predicted, found in points),
+    )
+
+
+def _r2(tally: Tally, place: int) -> Estimate:
+    errors, totals = tally.errors[:, place], tally.totals[:, place]
+    return jackknife_ratio(-errors, totals, offset=1.0)
+
+
+def _spread(draws: Sequence[float]) -> Estimate:
+    """Of at least two twins that were measured; otherwise nothing is known, and no null stands in the way."""
+    return prediction_interval(torch.tensor(draws, dtype=torch.float64)) if len(draws) > 1 else ZERO
