@@ -9,7 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mesascope.analyses.curvature.coordinates import without_x
-from mesascope.analyses.matching.layer_match import LayerMatch, Nearest
+from mesascope.analyses.matching.layer_match import LayerMatch
+from mesascope.analyses.matching.nearest import Nearest
 from mesascope.models import HookedRegressor
 from mesascope.models.attention import Attention
 from mesascope.probes import TokenBasis, reachable

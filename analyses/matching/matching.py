@@ -7,8 +7,10 @@ from typing import Any, ClassVar
 
 from mesascope.analyses.claim import Claim, Figure, Result, fixed
 from mesascope.analyses.matching.bases import fit_token_bases
+from mesascope.analyses.matching.chance import RandomLayers
 from mesascope.analyses.matching.families import COPY, FAMILIES
-from mesascope.analyses.matching.layer_match import NOTHING, LayerMatch, RandomLayers, inside_share, match_layer
+from mesascope.analyses.matching.layer_comparison import inside_share, match_layer
+from mesascope.analyses.matching.layer_match import NOTHING, LayerMatch
 from mesascope.analyses.matching.whole import WholeMatch, constructions_of, match_whole
 from mesascope.analyses.scope import Scope
 from mesascope.models import HookedRegressor, MesascopeError
@@ -24,6 +26,7 @@ class Matching(Result):
     name: ClassVar[str] = "matching"
     title: ClassVar[str] = "Which construction?"
     question: ClassVar[str] = "Do the weights of each layer hold a construction that runs an algorithm?"
+    evidence = "weights"
 
     layers: tuple[LayerMatch, ...]
     """Layer by layer against the families of gradient descent; none where tokens hold no x and y."""
