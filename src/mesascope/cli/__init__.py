@@ -12,6 +12,7 @@ COMMANDS = (
     "analyse",
     "inspect",
     "zoo",
+    "develop",
     "train",
     "presets",
     "selftest",

@@ -1,0 +1,84 @@
+"""What is followed through training; a new analysis is one entry of `FOLLOWED`."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from mesascope.analyses.claim import Claim, Result
+from mesascope.analyses.layers import layer_label
+from mesascope.analyses.matching import Matching, match_weights
+from mesascope.analyses.performance import Performance, measure_performance
+from mesascope.analyses.readouts import Readouts, fit_readouts
+from mesascope.analyses.registry import ANALYSES
+from mesascope.analyses.scope import Scope
+from mesascope.analyses.spectral import SpectralResponse, measure_response
+from mesascope.models import MesascopeError
+from mesascope.models.errors import nearest
+
+
+@dataclass(frozen=True)
+class Followed:
+    """An analysis at every checkpoint, and which of its claims are quantities to follow."""
+
+    run: Callable[[Scope, int], Result]
+    """Scope and number of prompts in, result out; called once for each checkpoint, so better cheap."""
+    unit: str = ""
+    """What its claims' numbers are, to stand at an axis."""
+    phrase: str = ""
+    """A quantity in words, with {} where its id goes on, such as "R² of {}"."""
+    ids: str = ".*"
+    """Which claims: a regular expression for the part of the id after the analysis' name."""
+    applies: Callable[[Scope], bool] = lambda scope: True
+    """Whether the question makes sense for a scope."""
+    needs: str = ""
+    """What it asks of a scope."""
+
+    def quantities(self, claims: Sequence[Claim]) -> list[Claim]:
+        """The claims with a number and an interval that are followed."""
+        ids = re.compile(self.ids, re.DOTALL)
+        numbered = (claim for claim in claims if claim.value is not None and claim.ci is not None)
+        return [claim for claim in numbered if ids.fullmatch(claim.id.partition(".")[2])]
+
+    def label(self, claim_id: str) -> str:
+        """A quantity in words, such as "R² of y in layer 2"."""
+        analysis, _, detail = claim_id.partition(".")
+        target, _, hook = detail.partition(".")
+        if re.match(r"blocks\.\d+\.|ln_final\.", hook):
+            detail = f"{target} in {layer_label(hook)}"
+        words = re.sub(r"layer(?=\d)", "layer ", detail.removeprefix("exponent."))
+        return self.phrase.format(words) if self.phrase else f"{analysis}: {words}"
+
+
+FOLLOWED: dict[str, Followed] = {
+    Performance.name: Followed(
+        lambda scope, n: measure_performance(scope, n), "excess loss", "excess loss on {}", r"(?!w_std$).*"
+    ),
+    Readouts.name: Followed(lambda scope, n: fit_readouts(scope, n_prompts=2 * n, n_scored=n), "R²", "R² of {}"),
+    SpectralResponse.name: Followed(
+        lambda scope, n: measure_response(scope, n_prompts=n, n_fit=2 * n), "exponent p", "p of {}", r"exponent\..*"
+    ),
+    Matching.name: Followed(lambda scope, n: match_weights(scope), "distance", "distance of {}", "layer .*"),
+}
+"""What is followed if nothing else is asked for, in the order of figures and claims; the loss first."""
+
+
+def choose(names: Sequence[str] | None) -> dict[str, Followed]:
+    """Analyses by name; those of the report that are not among `FOLLOWED` run as they do there.
+
+    Raises:
+        MesascopeError: There is no such analysis.
+    """
+    known = {**dict.fromkeys(FOLLOWED), **dict.fromkeys(ANALYSES)}
+    for name in names or ():
+        if name not in known:
+            raise MesascopeError(f"no analysis is called {name!r}{nearest(name, known)}; there are {', '.join(known)}")
+    return {name: _with_needs(name) for name in names or FOLLOWED}
+
+
+def _with_needs(name: str) -> Followed:
+    analysis, followed = ANALYSES.get(name), FOLLOWED.get(name)
+    if analysis is None:
+        assert followed is not None
+        return followed
+    chosen = followed or Followed(analysis.run)
+    return replace(chosen, applies=analysis.applies, needs=analysis.needs)
