@@ -2,12 +2,15 @@
 
 import math
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from mesascope.probes import Estimate
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure as PlotlyFigure
+
+Evidence = Literal["predictions", "weights", "causes"]
+"""What a verdict rests on: what is predicted, what the weights are, what follows when parts are changed."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,12 @@ class Figure:
     guide: str
     """How to read it, one paragraph; may hold simple HTML."""
     plot: "PlotlyFigure"
+    shows: tuple[str, ...] = ()
+    """Ids of the claims that it shows, `*` for any part; what no figure names is shown by the section's first."""
+    equation: str = ""
+    """What is drawn, as a formula; may hold simple HTML."""
+    source: str = ""
+    """Where the measure comes from, with our departures."""
 
 
 class Result:
@@ -48,6 +57,8 @@ class Result:
     name: ClassVar[str]
     title: ClassVar[str]
     question: ClassVar[str]
+    evidence: ClassVar[Evidence | None] = None
+    """Which of the three sentences that open a report it speaks in; None for none."""
 
     @property
     def claims(self) -> tuple[Claim, ...]:

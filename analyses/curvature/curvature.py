@@ -37,6 +37,7 @@ class Curvature(Result):
     name: ClassVar[str] = "curvature"
     title: ClassVar[str] = "Curvature correction"
     question: ClassVar[str] = "Does each layer transform its data as GD++ does, x ← x − γSx?"
+    evidence = "weights"
 
     layers: tuple[LayerCurvature, ...]
     """Those with attention."""

@@ -25,6 +25,7 @@ class Identification(Result):
     name: ClassVar[str] = "identification"
     title: ClassVar[str] = "Which learner?"
     question: ClassVar[str] = "Which learning algorithm does each layer's prediction come from?"
+    evidence = "predictions"
 
     layers: tuple[Finding, ...]
     """The output last."""

@@ -4,6 +4,7 @@ import html
 from pathlib import Path
 
 from mesascope.analyses.claim import Result
+from mesascope.analyses.report.page import simple_html
 from mesascope.models.training.checkpoints import write_atomically
 
 
@@ -16,7 +17,7 @@ def write_figures(result: Result, folder: Path) -> list[Path]:
     written = []
     for figure in result.figures():
         title = html.escape(figure.title)
-        guide = f'<p style="max-width:60em">{figure.guide}</p>'
+        guide = f'<p style="max-width:60em">{simple_html(figure.guide)}</p>'
         head = f'<meta charset="utf-8"><title>{title}</title><h1>{title}</h1>{guide}'
         # A plot in the page's own div: it has Plotly inside, so that nothing is loaded.
         page = figure.plot.to_html(include_plotlyjs=True, full_html=True)

@@ -1,32 +1,96 @@
-"""The HTML page: claims first, figures under them, nothing loaded from outside."""
+"""The HTML page: the verdict first, then claims, then figures by question; nothing is loaded from outside."""
 
 import json
-from importlib.resources import files
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from itertools import count
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 
-from mesascope.analyses.claim import Result
+from mesascope.analyses.claim import Figure, Result, finite
+from mesascope.analyses.report.tables import table_of
+
+LEADS = {"predictions": "Predictions", "weights": "Weights", "causes": "Causes"}
+"""What stands before each of the three sentences."""
+
+
+@dataclass(frozen=True)
+class Numbered:
+    """A figure with its number on the page."""
+
+    number: int
+    figure: Figure
+
+    @property
+    def guide(self) -> Markup:
+        """How to read it."""
+        return simple_html(self.figure.guide)
+
+    @property
+    def equation(self) -> Markup:
+        """What is drawn."""
+        return simple_html(self.figure.equation)
+
+    @property
+    def table(self) -> list[list[Any]]:
+        """Its values, exactly."""
+        return finite(table_of(self.figure.plot))
+
+
+@dataclass(frozen=True)
+class Section:
+    """One result with its numbered figures."""
+
+    result: Result
+    claims: list[dict[str, Any]]
+    """As `report.json` holds them."""
+    figures: list[Numbered]
+
+    @property
+    def headlines(self) -> list[dict[str, Any]]:
+        """The claims that open the report."""
+        ids = {claim.id for claim in self.result.headlines}
+        return [claim for claim in self.claims if claim["id"] in ids]
+
+    def figure_of(self, claim_id: str) -> Numbered | None:
+        """The figure that says it shows a claim, else the section's first; None where there is none."""
+        for numbered in self.figures:
+            if any(fnmatchcase(claim_id, pattern) for pattern in numbered.figure.shows):
+                return numbered
+        return self.figures[0] if self.figures else None
 
 
 def render(content: dict[str, Any], results: dict[str, Result]) -> str:
     """The page for a report's JSON content and the results whose figures it shows."""
     from plotly.offline import get_plotlyjs
 
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"number": number, "interval": interval, "embed": embed}
-    template = environment.from_string((files("mesascope.analyses.report") / "page.html.j2").read_text("utf-8"))
-    sections = [
-        {
-            "result": result,
-            "claims": content["analyses"][name]["claims"],
-            "headlines": content["analyses"][name]["claims"][: len(result.headlines)],
-            "figures": result.figures(),
-        }
-        for name, result in results.items()
-    ]
-    return template.render(content=content, sections=sections, plotly=Markup(get_plotlyjs()))
+    loader = PackageLoader("mesascope.analyses.report", "template")
+    environment = Environment(
+        loader=loader,
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": number, "interval": interval, "embed": embed, "anchor": anchor}
+    environment.globals |= {"leads": LEADS, "raw": lambda name: Markup(loader.get_source(environment, name)[0])}
+    found = list(sections(content, results))
+    home = {claim["id"]: section for section in found for claim in section.claims}
+    return environment.get_template("page.html.j2").render(
+        content=content, sections=found, home=home, plotly=Markup(get_plotlyjs())
+    )
+
+
+def sections(content: dict[str, Any], results: dict[str, Result]) -> Iterator[Section]:
+    """Results in their order, with figures counted through."""
+    numbers = count(1)
+    for name, result in results.items():
+        figures = [Numbered(next(numbers), figure) for figure in result.figures()]
+        yield Section(result, content["analyses"][name]["claims"], figures)
 
 
 def number(value: float | None) -> str:
@@ -43,6 +107,16 @@ def interval(ci: list[float | None] | None) -> str:
     while digits < 6 and f"{low:.{digits}g}" == f"{high:.{digits}g}" and low != high:
         digits += 1
     return f"[{low:.{digits}g}, {high:.{digits}g}]".replace("-", "\u2212")
+
+
+def anchor(name: str) -> str:
+    """A name as an id in a page, which may hold no space."""
+    return re.sub(r"[^\w.-]+", "-", name)
+
+
+def simple_html(text: str) -> Markup:
+    """Text in which only tags without attributes that shape letters are tags; anything else is shown as it is."""
+    return Markup(re.sub(r"&lt;(/?(?:b|i|em|strong|sub|sup|code))&gt;", r"<\1>", str(escape(text))))
 
 
 def embed(value: Any) -> Markup:

@@ -4,7 +4,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from mesascope import __version__
 from mesascope.analyses.claim import Result, finite
 from mesascope.analyses.registry import ANALYSES
 from mesascope.analyses.report.page import render
+from mesascope.analyses.report.verdict import sentences
 from mesascope.analyses.scope import Scope
 from mesascope.models import HookedRegressor, MesascopeError
 from mesascope.models.training.checkpoints import write_atomically
@@ -26,6 +27,19 @@ class Report:
     html: Path
     json: Path
     results: dict[str, Result]
+    failed: dict[str, str] = field(default_factory=dict)
+    """Why an analysis that applies could not run, by its name."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the analyses of a scope came to."""
+
+    results: dict[str, Result]
+    left_out: dict[str, str]
+    """What each analysis that does not apply would need."""
+    failed: dict[str, str]
+    """The error of each analysis that applies and could not run."""
 
 
 def write_report(
@@ -38,7 +52,8 @@ def write_report(
 ) -> Report:
     """Run every analysis and write `out/report.html` and `out/report.json`.
 
-    Both are written at the end and atomically: an earlier report stays whole until then.
+    Both are written at the end and atomically: an earlier report stays whole until then. An analysis that cannot run is
+    named in the report with its error, and the others are reported: their minutes are not lost for it.
 
     Args:
         scope: What to report on.
@@ -48,29 +63,48 @@ def write_report(
         on_analysis: Called with the name of each analysis as it starts, and with "writing" at the end.
 
     Raises:
-        MesascopeError: The folder cannot be written (checked first), or an analysis cannot run.
+        MesascopeError: The folder cannot be written (checked first), or no analysis can run.
     """
     folder = Path(out)
     check_writable(folder)
-    results: dict[str, Result] = {}
-    left_out: dict[str, str] = {}
-    for name, analysis in ANALYSES.items():
-        on_analysis(name)
-        if analysis.applies(scope):
-            results[name] = analysis.run(scope, n_prompts)
-        else:
-            left_out[name] = analysis.needs
+    findings = run_analyses(scope, n_prompts, on_analysis)
     on_analysis("writing")
-    content = finite(report_json(scope, results, left_out, command))
-    page = render(content, results)
-    report = Report(folder / "report.html", folder / "report.json", results)
+    content = finite(report_json(scope, findings, command))
+    page = render(content, findings.results)
+    report = Report(folder / "report.html", folder / "report.json", findings.results, findings.failed)
     write_atomically(report.json, json.dumps(content, indent=1, allow_nan=False) + "\n")
     write_atomically(report.html, page)
     return report
 
 
-def report_json(scope: Scope, results: dict[str, Result], left_out: dict[str, str], command: str) -> dict[str, Any]:
-    """The content of `report.json`; `left_out` says of each analysis that does not apply what it would need."""
+def run_analyses(
+    scope: Scope, n_prompts: int = 20_000, on_analysis: Callable[[str], None] = lambda name: None
+) -> Findings:
+    """Run every analysis that applies; one that refuses does not stop the others.
+
+    Only what a user can do something about is caught: a mistake of ours goes on as it is.
+
+    Raises:
+        MesascopeError: None can run.
+    """
+    findings = Findings({}, {}, {})
+    for name, analysis in ANALYSES.items():
+        on_analysis(name)
+        try:
+            if analysis.applies(scope):
+                findings.results[name] = analysis.run(scope, n_prompts)
+            else:
+                findings.left_out[name] = analysis.needs
+        except MesascopeError as error:
+            findings.failed[name] = str(error)
+    if findings.failed and not findings.results:
+        raise MesascopeError(f"no analysis could run: {'; '.join(f'{n}: {e}' for n, e in findings.failed.items())}")
+    return findings
+
+
+def report_json(scope: Scope, findings: Findings, command: str) -> dict[str, Any]:
+    """The content of `report.json`."""
+    results = findings.results
     return {
         "schema": SCHEMA,
         "checkpoint": scope.source,
@@ -79,9 +113,11 @@ def report_json(scope: Scope, results: dict[str, Result], left_out: dict[str, st
         "seed": scope.seed,
         "version": __version__,
         "command": command,
+        "verdict": sentences(results.values()),
         "warnings": [warning for result in results.values() for warning in result.warnings],
         "analyses": {name: result.to_json() for name, result in results.items()},
-        "left_out": left_out,
+        "left_out": findings.left_out,
+        "failed": findings.failed,
     }
 
 

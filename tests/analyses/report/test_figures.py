@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from mesascope.analyses import attach, measure_performance
@@ -23,3 +25,11 @@ def test_figures_that_cannot_be_written_are_one_line(performance, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(MesascopeError, match="^[^\n]*$"):
         write_figures(performance, tmp_path / "file")
+
+
+def test_a_guide_keeps_its_simple_tags_and_nothing_else(performance, tmp_path, monkeypatch):
+    (first, *_) = performance.figures()
+    guided = replace(first, guide="<b>Read</b> <script>alert(1)</script>")
+    monkeypatch.setattr(type(performance), "figures", lambda self: (guided,))
+    page = write_figures(performance, tmp_path)[0].read_text("utf-8")
+    assert "<b>Read</b> &lt;script&gt;alert(1)" in page
