@@ -2,6 +2,13 @@
 
 from mesascope.probes.alignment import align, layer_maps, outer_vectors
 from mesascope.probes.capturing import Captured, capture
+from mesascope.probes.direct_effects import (
+    Component,
+    component_means,
+    components_of,
+    direct_effects,
+    mean_ablation,
+)
 from mesascope.probes.exponents import Exponent, fit_exponents
 from mesascope.probes.induced import (
     InducedOperators,
@@ -45,6 +52,7 @@ __all__ = [
     "LayerOperator",
     "HeadOperator",
     "Captured",
+    "Component",
     "Estimate",
     "Exponent",
     "InducedOperators",
@@ -63,6 +71,9 @@ __all__ = [
     "capture",
     "choose_alpha",
     "choose_filter",
+    "component_means",
+    "components_of",
+    "direct_effects",
     "distances",
     "fit_exponents",
     "fit_responses",
@@ -71,6 +82,7 @@ __all__ = [
     "jackknifed",
     "layer_predictor",
     "linearity_in_y",
+    "mean_ablation",
     "mixing",
     "prediction_interval",
     "run_on",

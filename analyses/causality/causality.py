@@ -1,19 +1,22 @@
 """Is what is read out also used? Interchange it between prompts, and see whether the prediction follows."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from mesascope.analyses.causality.cause import Cause, conclude
-from mesascope.analyses.causality.claims import cause_claim, model_claim
+from mesascope.analyses.causality.claims import cause_claim, effect_claims, model_claim
+from mesascope.analyses.causality.effects import Effects, measure_effects
 from mesascope.analyses.causality.places import sites_of, traced_point
-from mesascope.analyses.causality.site_readouts import Look, fit_sites
-from mesascope.analyses.causality.tracing import N_BLOCKS, trace
-from mesascope.analyses.claim import Claim, Result
-from mesascope.analyses.scope import Scope
+from mesascope.analyses.causality.site_readouts import Key, Look, fit_sites
+from mesascope.analyses.causality.tracing import N_BLOCKS, Tally, trace
+from mesascope.analyses.claim import Claim, Figure, Result
+from mesascope.analyses.scope import N_TWINS, Scope
 from mesascope.models import FilterLearner, LeastSquares, MesascopeError
 
 N_TWIN_PAIRS = 4 * N_BLOCKS
 """Pairs for each untrained twin."""
+N_ABLATED = 500
+"""Prompts for each ablation of a component: there are many."""
 TWIN_ALPHAS = (1e-6, 1e-3, 1e-1)
 """Fewer penalties for them: there are five, with all tokens of every layer to fit."""
 
@@ -31,6 +34,10 @@ class Causes(Result):
     """Whose variables they are."""
     point: int
     """How many points come before the query whose prediction is traced."""
+    effects: Effects | None
+    """Of heads and MLPs; None of an LSTM, which has neither."""
+    n_twins: int
+    """Untrained twins whose activations stayed numbers."""
     n_prompts: int
     n_pairs: int
     seed: int
@@ -38,12 +45,32 @@ class Causes(Result):
     @property
     def claims(self) -> tuple[Claim, ...]:
         """The model, then each variable at each layer."""
-        return (model_claim(self.causes), *map(cause_claim, self.causes))
+        components = () if self.effects is None else effect_claims(self.effects)
+        return (model_claim(self.causes), *components, *map(cause_claim, self.causes))
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What was left out."""
+        found = []
+        if self.n_twins < N_TWINS:
+            found.append(
+                f"{N_TWINS - self.n_twins} of {N_TWINS} untrained twins leave all numbers, as deep linear attention "
+                "with random weights does; they are no null."
+            )
+        if self.effects is None:
+            found.append("An LSTM has neither heads nor MLPs: direct effects and what layers depend on are left out.")
+        return tuple(found)
 
     def of(self, variable: str, site: str | None = None) -> tuple[Cause, ...]:
         """One variable, layer by layer; by default at the tokens other than the query, of y at the query."""
         wide = site or ("query" if variable == "y" else next(c.site for c in self.causes if c.site != "query"))
         return tuple(cause for cause in self.causes if (cause.variable, cause.site) == (variable, wide))
+
+    def figures(self) -> tuple[Figure, ...]:
+        """Slopes by layer with their nulls, pairs of prompts, components, and what depends on which layer."""
+        from mesascope.analyses.causality.figures import draw
+
+        return draw(self)
 
     def data(self) -> dict[str, Any]:
         """Every slope of every intervention."""
@@ -53,6 +80,8 @@ class Causes(Result):
             "learner": self.learner,
             "n_prompts": self.n_prompts,
             "n_pairs": self.n_pairs,
+            "n_twins": self.n_twins,
+            "effects": None if self.effects is None else self.effects.data(),
             "causes": [cause.data() for cause in self.causes],
         }
 
@@ -106,10 +135,20 @@ def _trace(scope: Scope, n_prompts: int, n_pairs: int, learner: FilterLearner) -
     look = Look(scope, point, sites, learner)
     readouts = fit_sites(look, n_prompts)
     tallies = trace(look, readouts, n_pairs)
-    twins = []
-    for twin in scope.untrained:
-        other = Look(twin, point, sites, learner)
-        found = fit_sites(other, max(8 * N_BLOCKS, n_prompts // 4), TWIN_ALPHAS)
-        twins.append(trace(other, found, min(n_pairs, N_TWIN_PAIRS), nulls=False))
+    twins = [
+        found
+        for twin in scope.untrained
+        if (found := _trace_twin(replace(look, scope=twin), n_prompts // 4, min(n_pairs, N_TWIN_PAIRS))) is not None
+    ]
+    effects = measure_effects(look, N_ABLATED) if model.cfg.block == "transformer" else None
     causes = tuple(conclude(key, readouts[key], tallies[key], [twin[key] for twin in twins]) for key in look.keys)
-    return Causes(causes, learner.label, point, n_prompts, n_pairs, scope.seed)
+    return Causes(causes, learner.label, point, effects, len(twins), n_prompts, n_pairs, scope.seed)
+
+
+def _trace_twin(look: Look, n_prompts: int, n_pairs: int) -> dict[Key, Tally] | None:
+    """The interchanges alone; None of a twin whose activations leave all numbers, as in deep linear attention."""
+    try:
+        readouts = fit_sites(look, max(8 * N_BLOCKS, n_prompts), TWIN_ALPHAS)
+    except MesascopeError:
+        return None
+    return trace(look, readouts, n_pairs, nulls=False)

@@ -20,6 +20,9 @@ READ = 0.05
 """Least R² that is worth a name."""
 USED_, PARTLY, NOT_USED = "used", "partly used", "decodable but not used"
 NOT_DECODABLE, NOT_APART, UNDETERMINED = "not decodable", "not told apart", "undetermined"
+AS_UNTRAINED = "no more than untrained"
+STRENGTH = (USED_, PARTLY, NOT_USED, UNDETERMINED, NOT_APART, AS_UNTRAINED, NOT_DECODABLE)
+"""Verdicts, that of a model being the strongest of any layer's."""
 N_DRAWN = 300
 """Pairs that are kept to be drawn."""
 ZERO = Estimate(0.0, 0.0, 0.0)
@@ -65,8 +68,8 @@ class Cause:
 
     @property
     def null_r2(self) -> float:
-        """The highest upper end of the nulls of R²."""
-        return max(0.0, self.mismatched_r2.high, self.untrained_r2.high)
+        """The highest R² where nothing is to be read, from `READ` on."""
+        return max(READ, self.mismatched_r2.high)
 
     @property
     def null(self) -> float:
@@ -76,20 +79,24 @@ class Cause:
 
     @property
     def verdict(self) -> str:
-        """Not decodable, not told apart from a variable that is read better, used, partly used, or not used."""
-        if self.r2.high <= max(self.null_r2, READ):
+        """Whether it is read there, beside the others and better than in untrained twins, and whether it is used.
+
+        Random linear attention holds S and b too, for it sums products of tokens: what is used is used all the same,
+        but what is not used was then not learned either.
+        """
+        if self.r2.high <= self.null_r2:
             return NOT_DECODABLE
-        if self.r2.low <= max(self.null_r2, READ):
+        if self.r2.low <= self.null_r2:
             return UNDETERMINED
         if self.slope is None:
             return NOT_APART
         # A weak reading moves little: its slope is at most its R², and that on what is read says more.
         as_read = self.slopes["as read"]
-        if self.slope.low > self.null and as_read.low >= USED:
-            return USED_
-        if as_read.high < UNUSED and self.slope.high < UNUSED:
-            return NOT_USED
-        return PARTLY if self.slope.low > max(self.null, 0.0) and as_read.low > 0 else UNDETERMINED
+        if self.slope.low > self.null and as_read.low > 0:
+            return USED_ if as_read.low >= USED else PARTLY
+        if max(as_read.high, self.slope.high) < UNUSED:
+            return NOT_USED if self.r2.low > self.untrained_r2.high else AS_UNTRAINED
+        return UNDETERMINED
 
     def data(self) -> dict[str, Any]:
         """Everything that the verdict rests on."""

@@ -3,25 +3,22 @@
 from collections.abc import Sequence
 
 from mesascope.analyses.causality.cause import (
+    AS_UNTRAINED,
     NOT_APART,
     NOT_DECODABLE,
-    NOT_USED,
-    PARTLY,
-    UNDETERMINED,
-    USED_,
+    STRENGTH,
     ZERO,
     Cause,
 )
+from mesascope.analyses.causality.effects import Effects
 from mesascope.analyses.claim import Claim, fixed
-
-STRENGTH = (USED_, PARTLY, NOT_USED, UNDETERMINED, NOT_APART, NOT_DECODABLE)
-"""Verdicts, that of a model being the strongest of any layer's."""
 
 
 def cause_claim(cause: Cause) -> Claim:
     """The slope of one variable at one layer, with its nulls."""
     where = "at the query" if cause.site == "query" else f"in {cause.site}"
-    r2 = f"read with R² = {fixed(cause.r2.value)} (null {fixed(cause.null_r2)})"
+    nulls = f"another prompt's {fixed(cause.mismatched_r2.value)}, untrained twins {fixed(cause.untrained_r2.value)}"
+    r2 = f"read with R² = {fixed(cause.r2.value)} ({nulls})"
     text = f"Layer {cause.layer}, {cause.variable} {where}: {cause.verdict}; {r2}"
     slope = cause.slope
     if slope is None:
@@ -69,6 +66,8 @@ def _where(causes: Sequence[Cause]) -> str:
     verdict = overall(causes)
     if verdict == NOT_DECODABLE:
         return "decodable nowhere"
+    if verdict == AS_UNTRAINED:
+        return "decodable nowhere better than in untrained twins"
     places: dict[str, list[int]] = {}
     for cause in causes:
         if cause.verdict == verdict:
@@ -82,3 +81,32 @@ def _range(numbers: Sequence[int]) -> str:
     if len(numbers) > 2 and numbers[-1] - numbers[0] == len(numbers) - 1:
         return f"{numbers[0]}-{numbers[-1]}"
     return ", ".join(map(str, numbers))
+
+
+def effect_claims(effects: Effects) -> tuple[Claim, ...]:
+    """The component that writes most of the prediction, and the one that it can least do without."""
+    direct = max(effects.components, key=lambda effect: abs(effect.share.value))
+    written = sorted(effects.components, key=lambda effect: -abs(effect.share.value))[:5]
+    shares = ", ".join(f"{effect.label} {fixed(effect.share.value)}" for effect in written)
+    ablated = [(effect.loss, effect.label) for effect in effects.components if effect.loss is not None]
+    loss, label = max(ablated, key=lambda pair: pair[0].value)
+    own = effects.loss
+    return (
+        Claim(
+            "causality.direct",
+            f"Of the prediction's variance, the largest parts are written by {shares}.",
+            direct.share.value,
+            direct.share.ci,
+            0.0,
+            direct.label if direct.share.low > 0 else "undetermined",
+        ),
+        Claim(
+            "causality.ablation",
+            f"Held at its mean, {label} costs the most: the squared error is {loss.value:.3g} of E y², with it "
+            f"{own.value:.3g}.",
+            loss.value,
+            loss.ci,
+            own.value,
+            label if loss.low > own.high else "undetermined",
+        ),
+    )

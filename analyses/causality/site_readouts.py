@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mesascope.analyses.causality.variables import Values, Variable, width
 from mesascope.analyses.scope import Scope
-from mesascope.models import FilterLearner, HookedRegressor, Prompts
+from mesascope.models import FilterLearner, HookedRegressor, MesascopeError, Prompts
 from mesascope.probes import Captured, LinearReadout, Moments, PatternInterchange, Site, capture
 
 ALPHAS = (1e-12, 1e-9, 1e-6, 1e-4, 1e-3, 1e-2, 1e-1)
@@ -96,6 +96,9 @@ def fit_sites(look: Look, n_prompts: int, alphas: Sequence[float] = ALPHAS) -> d
         look: Where and what.
         n_prompts: Prompts to fit on, a quarter of which chooses the penalty.
         alphas: Relative penalties to choose from.
+
+    Raises:
+        MesascopeError: Some activations are NaN or infinite.
     """
     moments: dict[tuple[str, Site], Moments] = {}
     runs = capture(look.model, look.batches(n_prompts, "fit", N_FOLDS * AT_ONCE), look.hooks)
@@ -108,6 +111,11 @@ def fit_sites(look: Look, n_prompts: int, alphas: Sequence[float] = ALPHAS) -> d
                 if (hook, site) not in moments:
                     moments[hook, site] = Moments.zeros(features.shape[1], wanted.shape[1], (2,), features.device)
                 moments[hook, site][int(index % N_FOLDS == 0)].update(features, wanted)
+    for (hook, _), folds in moments.items():
+        if not folds.products.isfinite().all():
+            raise MesascopeError(
+                f"{look.scope.source}: activations at {hook} grow beyond all numbers; attach with a task of smaller x"
+            )
     n_dims = look.scope.task.n_dims
     return {
         (hook, site, variable): readout
