@@ -1,17 +1,20 @@
 """Fit a readout to every layer of one model from streamed moments, and score it on fresh prompts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import count
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from mesascope.analyses.scope import Scope
+from mesascope.analyses.sharing import WHOLE, Share
 from mesascope.models import LeastSquares, MesascopeError, Prompts
 from mesascope.models.errors import nearest
 from mesascope.models.streams import generator
-from mesascope.probes import Estimate, LinearReadout, Moments, capture, choose_alpha, jackknife_ratio
+from mesascope.probes import Captured, Estimate, LinearReadout, Moments, capture, choose_alpha, jackknife_ratio
 
 N_BLOCKS, N_VARIANTS = 20, 3
 TARGETS: dict[str, Callable[[Prompts], Tensor]] = {
@@ -33,26 +36,36 @@ class Fitted:
 
     The nulls ride along as further columns: another prompt's targets, and the targets that another prompt's w (or,
     where there is no w, another function of the task) would give on this prompt's x.
+
+    Several processes may share the prompts: their moments are summed, so that each ends with the same readouts.
     """
 
-    def __init__(self, scope: Scope, target: str, n_prompts: int):
+    def __init__(self, scope: Scope, target: str, n_prompts: int, share: Share = WHOLE):
         model = scope.hooked
-        self.scope, self.model, self.target = scope, model, target
-        moments: dict[str, Moments] = {}
-        batches = scope.batches(n_prompts, "fit", N_BLOCKS)
-        rng = self._functions("fit")
-        for index, batch in enumerate(capture(model, batches, model.residual_hooks, read_only=True)):
-            wanted = self.targets(batch.prompts, rng).flatten(0, 1)
+        self.scope, self.model, self.target, self.share = scope, model, target, share
+        # Made before the first batch, for a process without any has to join in the sum.
+        width = self.targets(scope.prompts(1, "fit"), self._functions("fit", 0)).shape[-1]
+        zeros = partial(Moments.zeros, model.cfg.d_model, width, (N_BLOCKS,), scope.device)
+        moments = {hook: zeros() for hook in model.residual_hooks}
+        for index, batch in self._captured(n_prompts, "fit"):
+            wanted = self.targets(batch.prompts, self._functions("fit", index)).flatten(0, 1)
             for hook, resid in batch.activations.items():
-                if hook not in moments:
-                    moments[hook] = Moments.zeros(resid.shape[-1], wanted.shape[-1], (N_BLOCKS,), resid.device)
                 moments[hook][index % N_BLOCKS].update(resid.flatten(0, 1), wanted)
-        self.readouts = {
-            hook: LinearReadout(choose_alpha(blocks)).fit_moments(blocks.sum(0)) for hook, blocks in moments.items()
-        }
+        self.readouts = {hook: self._readout(blocks.summed(share.total)) for hook, blocks in moments.items()}
 
-    def _functions(self, stream: str) -> torch.Generator:
-        return generator(self.scope.seed, f"mismatched {stream}", device=self.scope.device)
+    def _captured(self, n_prompts: int, stream: str) -> Iterator[tuple[int, Captured]]:
+        """This process' batches, each with its index among all."""
+        batches = self.scope.batches(n_prompts, stream, N_BLOCKS, self.share.taken)
+        stream_ = capture(self.model, batches, self.model.residual_hooks, read_only=True)
+        return zip(count(self.share.rank, self.share.world), stream_, strict=False)
+
+    @staticmethod
+    def _readout(blocks: Moments) -> LinearReadout:
+        return LinearReadout(choose_alpha(blocks)).fit_moments(blocks.sum(0))
+
+    def _functions(self, stream: str, index: int) -> torch.Generator:
+        """Of a batch, whichever process takes it."""
+        return generator(self.scope.seed, f"mismatched {stream}", index, device=self.scope.device)
 
     def targets(self, prompts: Prompts, rng: torch.Generator) -> Float[Tensor, "batch n_read d_all"]:
         """The target, then its nulls, at the read points."""
@@ -78,17 +91,17 @@ class Fitted:
         def by_variant(squares: Tensor) -> Tensor:
             return squares.sum(0).unflatten(-1, (N_VARIANTS, -1)).sum(-1)
 
-        batches, rng = self.scope.batches(n_prompts, "score", N_BLOCKS), self._functions("score")
-        for index, batch in enumerate(capture(self.model, batches, self.model.residual_hooks, read_only=True)):
-            wanted, block = self.targets(batch.prompts, rng), index % N_BLOCKS
+        for index, batch in self._captured(n_prompts, "score"):
+            wanted, block = self.targets(batch.prompts, self._functions("score", index)), index % N_BLOCKS
             # About zero, not the batch's mean: targets have mean zero by symmetry of w; that of sines the nulls share.
             totals[block] += by_variant(wanted.square())
             for hook, resid in batch.activations.items():
                 errors[hook][block] += by_variant((self.readouts[hook].predict(resid) - wanted).square())
-        return Scores(errors, totals, n_prompts)
+        total = self.share.total
+        return Scores({hook: total(error) for hook, error in errors.items()}, total(totals), n_prompts)
 
 
-def fitted(scope: Scope, target: str, n_prompts: int) -> Fitted:
+def fitted(scope: Scope, target: str, n_prompts: int, share: Share = WHOLE) -> Fitted:
     """Readouts at every layer of a scope's model, fitted once.
 
     Raises:
@@ -99,7 +112,7 @@ def fitted(scope: Scope, target: str, n_prompts: int) -> Fitted:
     _ = scope.regression  # refuses other tasks
     if n_prompts < 2 * N_BLOCKS:
         raise MesascopeError(f"n_prompts={n_prompts}: readouts need at least {2 * N_BLOCKS}")
-    return scope.once(("fitted", target, n_prompts), lambda: Fitted(scope, target, n_prompts))
+    return scope.once(("fitted", target, n_prompts), lambda: Fitted(scope, target, n_prompts, share))
 
 
 def n_twin_prompts(n_prompts: int) -> int:

@@ -10,6 +10,7 @@ from mesascope.analyses.fitting import N_BLOCKS, fitted, n_twin_prompts
 from mesascope.analyses.layers import layer_label
 from mesascope.analyses.plots import heatmap, layer_lines, with_band
 from mesascope.analyses.scope import N_TWINS, Scope
+from mesascope.analyses.sharing import WHOLE, Share
 from mesascope.models import LeastSquares, MesascopeError
 from mesascope.probes import Estimate, LinearReadout, prediction_interval
 
@@ -159,7 +160,12 @@ class Readouts(Result):
 
 
 def fit_readouts(
-    scope: Scope, target: str = "y", n_prompts: int = 20_000, seed: int | None = None, n_scored: int = 4_000
+    scope: Scope,
+    target: str = "y",
+    n_prompts: int = 20_000,
+    seed: int | None = None,
+    n_scored: int = 4_000,
+    share: Share = WHOLE,
 ) -> Readouts:
     """Fit one affine readout of `target` per layer, and score it on prompts that were never fitted.
 
@@ -171,6 +177,7 @@ def fit_readouts(
         n_prompts: Prompts to fit on.
         seed: Seed of the prompts; default the scope's.
         n_scored: Prompts to score on.
+        share: Which of the batches this process takes, where several measure together; each gets the whole result.
 
     Raises:
         MesascopeError: The target is unknown, the task discrete, the scope has no layers, or there are fewer than 40
@@ -181,14 +188,15 @@ def fit_readouts(
     if n_scored < 2 * N_BLOCKS:
         raise MesascopeError(f"n_scored={n_scored}: the intervals need at least {2 * N_BLOCKS} prompts")
     scope = scope.reseeded(seed)
-    return scope.once(("readouts", target, n_prompts, n_scored), lambda: _fit(scope, target, n_prompts, n_scored))
+    key = ("readouts", target, n_prompts, n_scored)
+    return scope.once(key, lambda: _fit(scope, target, n_prompts, n_scored, share))
 
 
-def _fit(scope: Scope, target: str, n_prompts: int, n_scored: int) -> Readouts:
-    own = fitted(scope, target, n_prompts)
+def _fit(scope: Scope, target: str, n_prompts: int, n_scored: int, share: Share) -> Readouts:
+    own = fitted(scope, target, n_prompts, share)
     scores = own.score(n_scored)
     twins = [
-        fitted(twin, target, n_twin_prompts(n_prompts)).score(max(2 * N_BLOCKS, n_scored // 2))
+        fitted(twin, target, n_twin_prompts(n_prompts), share).score(max(2 * N_BLOCKS, n_scored // 2))
         for twin in scope.untrained
     ]
     layers = tuple(
@@ -206,13 +214,13 @@ def _fit(scope: Scope, target: str, n_prompts: int, n_scored: int) -> Readouts:
         for hook in own.readouts
     )
     points = tuple(scope.model.read_points(scope.task.n_points))
-    return Readouts(target, layers, points, least_squares_mse(scope, n_scored), n_prompts, n_scored, scope.seed)
+    exact = least_squares_mse(scope, n_scored, share)
+    return Readouts(target, layers, points, exact, n_prompts, n_scored, scope.seed)
 
 
-def least_squares_mse(scope: Scope, n_prompts: int) -> tuple[float, ...]:
+def least_squares_mse(scope: Scope, n_prompts: int, share: Share = WHOLE) -> tuple[float, ...]:
     """Mean squared error of least squares at each read point, on the prompts that readouts are scored on."""
-    errors = [
-        scope.at_read_points(LeastSquares().predict(prompts) - prompts.ys).square().sum(0)
-        for prompts in scope.batches(n_prompts, "score")
-    ]
-    return tuple((torch.stack(errors).sum(0) / n_prompts).tolist())
+    total = torch.zeros(len(scope.model.read_points(scope.task.n_points)), dtype=torch.float64, device=scope.device)
+    for prompts in scope.batches(n_prompts, "score", taken=share.taken):
+        total += scope.at_read_points(LeastSquares().predict(prompts) - prompts.ys).square().sum(0)
+    return tuple((share.total(total) / n_prompts).tolist())

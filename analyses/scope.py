@@ -179,11 +179,14 @@ class Scope:
             n_prompts, seed=self.seed, stream=stream, start=start, device=self.device, dtype=self.dtype
         )
 
-    def batches(self, n_prompts: int, stream: str, at_least: int = 1) -> Iterator[Prompts]:
-        """The first `n_prompts` of a stream, in `at_least` or more batches whose sizes differ by one at most."""
+    def batches(self, n_prompts: int, stream: str, at_least: int = 1, taken: slice = slice(None)) -> Iterator[Prompts]:
+        """The first `n_prompts` of a stream, in `at_least` or more batches whose sizes differ by one at most.
+
+        Only those `taken` are drawn, such as every other one by one of two processes.
+        """
         n_batches = min(max(at_least, math.ceil(n_prompts / BATCH)), n_prompts)
-        edges = [index * n_prompts // n_batches for index in range(n_batches + 1)]
-        return (self.prompts(stop - start, stream, start) for start, stop in pairwise(edges))
+        edges = list(pairwise(index * n_prompts // n_batches for index in range(n_batches + 1)))
+        return (self.prompts(stop - start, stream, start) for start, stop in edges[taken])
 
     @torch.no_grad()
     def predict(self, prompts: Prompts) -> Float[Tensor, "batch n_read *d_out"]:

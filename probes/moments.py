@@ -1,6 +1,7 @@
 """Second moments of activations and targets: all that a linear readout needs, in one pass and constant memory."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -70,6 +71,10 @@ class Moments:
     def sum(self, dim: int | tuple[int, ...] = 0) -> "Moments":
         """Merge groups along one or several leading axes."""
         return Moments(self.products.sum(dim), self.d_h)
+
+    def summed(self, total: Callable[[Tensor], Tensor]) -> "Moments":
+        """Merge with other processes' by an all-reduce: `total` is to give the sum of a tensor over them."""
+        return Moments(total(self.products), self.d_h)
 
     @property
     def n(self) -> Float[Tensor, "*groups"]:

@@ -74,6 +74,10 @@ class Processes:
         """The mean over processes."""
         return self._accelerator.reduce(value, reduction="mean") if self._shared else value
 
+    def sum(self, value: Tensor) -> Tensor:
+        """The sum over processes, in the value's own precision."""
+        return self._accelerator.reduce(value, reduction="sum") if self._shared else value
+
     def any(self, flag: bool) -> bool:
         """Whether the flag is set in any process; all must ask at the same step."""
         if not self._shared:
@@ -90,3 +94,9 @@ class Processes:
         """Wait for all processes."""
         if self._shared:
             self._accelerator.wait_for_everyone()
+
+    def end(self) -> None:
+        """Wait for all processes, then let go of them: one that left first could abort in its own clean-up."""
+        if self._shared:
+            self._accelerator.wait_for_everyone()
+            torch.distributed.destroy_process_group()

@@ -10,7 +10,10 @@ from mesascope.cli.console import attached, out, print_json, progress
 from mesascope.cli.options import AsJson, Ckpt, Device, FitPrompts, Seed, WStd
 
 
-@app.command(epilog="Example: [bold]mesascope probe zoo:decoder-d5 --target w_ols[/]")
+@app.command(
+    epilog="Examples: [bold]mesascope probe zoo:decoder-d5 --target w_ols[/], "
+    "[bold]torchrun --nproc-per-node 2 -m mesascope probe zoo:decoder-d5 --prompts 1000000[/]"
+)
 def probe(
     ckpt: Ckpt,
     target: Annotated[str, typer.Option(help="What to read: y, w or w_ols.")] = "y",
@@ -22,11 +25,17 @@ def probe(
 ) -> None:
     """Fit a linear readout at every layer and print its R² beside its nulls."""
     from mesascope.analyses import fit_readouts
+    from mesascope.analyses.sharing import Share
+    from mesascope.models.training.processes import Processes
 
-    scope = attached(ckpt, seed, device, w_std)
+    processes = Processes(device)
+    scope = attached(ckpt, seed, str(processes.device), w_std)
     with progress(1, "fitting readouts") as advance:
         advance("readouts")
-        result = fit_readouts(scope, target, prompts)
+        result = fit_readouts(scope, target, prompts, share=Share.of(processes))
+    processes.end()
+    if not processes.is_main:  # every process has the whole result, one speaks
+        return
     if as_json:
         print_json(result.to_json())
         return
