@@ -3,6 +3,7 @@ import os
 import shlex
 import signal
 import sys
+import time
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -109,8 +110,10 @@ def test_a_run_that_is_told_to_stop_finishes_its_step_and_can_be_resumed(run, pr
 
 def test_a_second_ctrl_c_takes_effect_at_once_and_says_what_was_saved(run, preset, tmp_path, monkeypatch):
     def impatient() -> None:
-        # To this very thread: two that wait in the kernel become one.
+        before = signal.getsignal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
+        while signal.getsignal(signal.SIGINT) == before:  # two that Python has not yet noticed become one
+            time.sleep(0.001)
         signal.raise_signal(signal.SIGINT)
 
     at_step(monkeypatch, 2, impatient)
