@@ -249,9 +249,3 @@ def test_untrained_models_are_looked_at_one_after_the_other(monkeypatch):
     assert [u.seed for u in found.untrained] == [0, 1]
     assert said == ["untrained model 1 of 2", "untrained model 2 of 2"]
     assert replace(found, untrained=()).failures == ()
-
-
-@pytest.mark.slow
-def test_every_family_is_recovered_on_one_task():
-    found = run_selftest(n_each=1, n_untrained=0, names=["condition 100"])
-    assert found.recovered >= 0.9, [(c.plant.label, c.noise, c.verdict.text, c.why) for c in found.cases if not c.right]
