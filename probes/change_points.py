@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float
+from scipy.stats import norm
 from sklearn.isotonic import isotonic_regression
 from torch import Tensor
 
@@ -55,7 +56,7 @@ class Course:
     after: float
     """The median over the last half of those after it."""
     p: float
-    """Share of draws of noise alone that a single split explains as much of."""
+    """How likely noise alone is to do as much: independent at each step, or shared by all on either side."""
     onset: Crossing | None
     """When it has gone 10% of the way; None without a change."""
     half: Crossing | None
@@ -69,7 +70,8 @@ class Course:
 def find_change(steps: Sequence[int], values: Sequence[float], errors: Sequence[float], rng: torch.Generator) -> Course:
     """Find when a curve changes.
 
-    The single split that leaves the least squares says whether it changes, against draws of noise alone. The first
+    The single split that leaves the least squares says whether it changes, against draws of noise alone; and its
+    levels must differ by more than the error of a single estimate, for estimates may share their errors. The first
     level is the median of all before it, so that a transient at the start does not move it; the last level that of the
     last half of all after it. When the curve is half of the way between them is read off its isotonic regression, drawn
     again and again with its noise.
@@ -95,9 +97,13 @@ def find_change(steps: Sequence[int], values: Sequence[float], errors: Sequence[
     noise = own.clamp(min=float(_scatter(curve)))
     drawn = noise * torch.randn(N_NULL, len(curve), dtype=torch.float64, generator=rng)
     (gain, *null), (split, *_) = _best_split(torch.cat([curve[None], drawn]), own)
-    p = (1 + int((torch.stack(null) >= gain).sum())) / (1 + N_NULL)
-    first, last = curve[: int(split)], curve[int(split) :]
-    before, after = float(first.quantile(0.5)), float(last[len(last) // 2 :].quantile(0.5))
+    n_first = int(split)
+    first, last = slice(0, n_first), slice((n_first + len(curve)) // 2, None)
+    before, after = (float(curve[side].quantile(0.5)) for side in (first, last))
+    # Errors that the estimates share do not average out: the levels must differ by more than those of one estimate.
+    shared = math.hypot(*(float(own[side].quantile(0.5)) for side in (first, last)))
+    apart = abs(after - before) / max(shared, torch.finfo(torch.float64).tiny)
+    p = max((1 + int((torch.stack(null) >= gain).sum())) / (1 + N_NULL), 2 * float(norm.sf(apart)))
     if p >= LEVEL or before == after:
         return Course(before, after, p, None, None)
     # From here on the curve rises from 0 to 1.

@@ -35,6 +35,8 @@ class Development(Result):
     """What could not be measured, and why."""
     n_prompts: int
     seed: int
+    w_std: float | None
+    """The scale of w, where the user says it."""
     n_measured: int
     """Measurements that this call made; all others were stored."""
 
@@ -52,15 +54,17 @@ class Development(Result):
     @property
     def claims(self) -> tuple[Claim, ...]:
         """The loss, then the order of one quantity of each analysis against it, then all else."""
-        orders = [claim for series in self._others for claim in self._orders(series)]
-        rest = [change_claim(series) for series in self._others]
-        return (*self.headlines, *(claim for claim in orders if claim not in self.headlines), *rest)
+        first = self.headlines
+        orders = (claim for series in self._others for claim in self._orders(series))
+        told = {claim.id for claim in first}
+        return (*first, *(claim for claim in orders if claim.id not in told), *map(change_claim, self._others))
 
     @property
     def headlines(self) -> tuple[Claim, ...]:
         """When the loss changes, and whether the first quantity of each analysis does before it."""
-        firsts = {series.analysis: series for series in reversed(self._others) if series.half is not None}
-        orders = (order_claim(series, self.reference) for series in self._others if series in firsts.values())
+        firsts = {series.analysis: series.id for series in reversed(self._others) if series.half is not None}
+        chosen = (series for series in self._others if firsts.get(series.analysis) == series.id)
+        orders = (order_claim(series, self.reference) for series in chosen)
         return (change_claim(self.reference), *(claim for claim in orders if claim is not None))
 
     @property
@@ -129,11 +133,11 @@ def trace_development(
         raise MesascopeError(f"n_prompts={n_prompts}: the intervals need at least {MIN_PROMPTS}")
     survey = _Survey(followed, n_prompts, Store(None if out is None else Path(out)))
     checkpoints = checkpoints_of(run)
-    _need_enough(str(run), len(checkpoints), "keeps", ())
+    _need_enough(str(run), len(checkpoints))
     for step, address in checkpoints:
         on_checkpoint(f"step {step}")
         survey.measure(step, lambda address=address: attach(address, seed=seed, device=device, w_std=w_std))  # type: ignore[misc]
-    _need_enough(str(run), len(survey.steps), "has readable", survey.skipped)
+    _need_enough(str(run), len(survey.steps), survey.skipped)
     return Development(
         str(run),
         tuple(survey.steps),
@@ -141,6 +145,7 @@ def trace_development(
         tuple(survey.skipped),
         n_prompts,
         seed,
+        w_std,
         survey.n_measured,
     )
 
@@ -211,10 +216,10 @@ class _Survey:
         return tuple(found)
 
 
-def _need_enough(run: str, n_checkpoints: int, has: str, skipped: Sequence[str]) -> None:
+def _need_enough(run: str, n_checkpoints: int, skipped: Sequence[str] = ()) -> None:
     if n_checkpoints < MIN_POINTS:
-        why = f" ({skipped[0].rstrip('.')})" if skipped else ""
+        which = f" that can be used ({skipped[0].rstrip('.')})" if skipped else ""
         raise MesascopeError(
-            f"{run} {has} {n_checkpoints} checkpoint{'' if n_checkpoints == 1 else 's'}{why}, and change points need "
+            f"{run} keeps {n_checkpoints} checkpoint{'' if n_checkpoints == 1 else 's'}{which}, and change points need "
             f"{MIN_POINTS}; train longer, or on a finer grid with checkpoints_per_doubling"
         )

@@ -48,15 +48,18 @@ def _together(changing: Sequence[Series], result: "Development") -> Figure:
     return Figure(
         "development-timeline",
         "All that changes, on one axis",
-        "Each quantity minus its first level, divided by its last minus its first, (v − v₀)/(v₁ − v₀), so that 0 is "
+        "Each quantity minus its first level, divided by its last minus its first, so that 0 is "
         "its plateau and 1 where it ends, whether it rises or falls. v₀ is the median over the checkpoints before the "
         "best single split, v₁ that over the last half of those after it. Bands are the 95% intervals of each "
         "estimate, clustered by prompt. A marker stands where a curve is half of the way (dashed); its bar is the 95% "
         "interval, which ends at checkpoints and is never finer than their grid. All checkpoints see the same prompts: "
         "their errors are shared, so a curve is smoother than its band is wide. The axis is logarithmic, with step 0 "
         "at its left end. Quantities that do not change are left out; from the ninth on they are switched on in the "
-        "legend. (Split: Hinkley, 1970.)",
+        "legend.",
         plot,
+        shows=("development.change.*",),
+        equation="(v − v₀)/(v₁ − v₀)",
+        source="The split is Hinkley's (1970); levels by medians are ours.",
     )
 
 
@@ -90,10 +93,13 @@ def _order(changing: Sequence[Series], result: "Development") -> Figure:
         "What changes first",
         "The earliest at the top. Filled: the step at which a quantity is half of the way between its levels; open: at "
         "which it has gone a tenth of the way, and so has left its first level. Bars are 95% intervals: the isotonic "
-        "regression of the curve (Barlow et al., 1972) is drawn 400 times with the estimates' noise, and each draw's "
+        "regression of the curve is drawn 400 times with the estimates' noise, and each draw's "
         "crossing is known to the two checkpoints around it. Where the bars of two overlap, their order may be open; "
         "the claims decide it from the difference.",
         plot,
+        shows=("development.order.*", "development.onset_order.*"),
+        equation="v(step) = v₀ + share · (v₁ − v₀), share .1 and .5",
+        source="The isotonic regression is that of Barlow et al. (1972); joining its draws with the grid is ours.",
     )
 
 

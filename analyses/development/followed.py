@@ -18,7 +18,10 @@ from mesascope.models.errors import nearest
 
 @dataclass(frozen=True)
 class Followed:
-    """An analysis at every checkpoint, and which of its claims are quantities to follow."""
+    """An analysis at every checkpoint, and which of its claims are quantities to follow.
+
+    What was measured is kept by the analysis' name: one that comes to measure something else wants another.
+    """
 
     run: Callable[[Scope, int], Result]
     """Scope and number of prompts in, result out; called once for each checkpoint, so better cheap."""

@@ -36,7 +36,8 @@ def write_development(development: Development, out: str | Path, command: str = 
 
 def _content(development: Development, command: str) -> dict[str, Any]:
     """What a report of one checkpoint holds, about all of them; the last one stands for the model."""
-    last = attach(f"{development.run}@step-{development.steps[-1]}", seed=development.seed)
+    source = f"{development.run}@step-{development.steps[-1]}"
+    last = attach(source, seed=development.seed, w_std=development.w_std)
     return {
         "schema": SCHEMA,
         "checkpoint": development.run,

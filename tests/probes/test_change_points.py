@@ -28,15 +28,15 @@ def found(grid: list[int], curve: torch.Tensor, error: float = 0.01, seed: int =
 @pytest.mark.parametrize("error", [0.02, 0.1])
 def test_intervals_hold_planted_change_points(grid, error):
     held = {"half": 0, "onset": 0}
-    for index in range(20):
-        middle = 60 * 10 ** (index / 20)
+    for index in range(12):
+        middle = 60 * 10 ** (index / 12)
         course = found(grid, sigmoid(grid, middle) + error * noise(grid, index), error, index)
         truth = {"half": middle, "onset": math.expm1(math.log1p(middle) - 0.2 * math.log(9))}
         for name, crossing in (("half", course.half), ("onset", course.onset)):
             assert crossing is not None
             held[name] += crossing.ci[0] <= truth[name] <= crossing.ci[1]
-    # Intervals end at checkpoints, so they hold more often than 95 of 100: 20 of 20 but for one in a few.
-    assert held["half"] >= 19 and held["onset"] >= 18
+    # Intervals end at checkpoints, so they hold more often than 95 of 100 (.98 and more in longer simulations).
+    assert held["half"] >= 11 and held["onset"] >= 11
 
 
 @pytest.mark.parametrize("grid", [DOUBLING[:6], DOUBLING, FINE], ids=["short", "doubling", "fine"])
@@ -58,9 +58,15 @@ def test_a_change_within_the_estimates_own_noise_is_none():
     assert not found(FINE, curve, 0.1).changes
 
 
+def test_estimates_that_share_their_errors_are_not_averaged():
+    step = (torch.tensor(FINE) > 100).double()
+    assert found(FINE, 0.03 * step, 0.01).p == pytest.approx(2 * 0.01695, rel=0.01)  # 3/sqrt(2) standard errors
+    assert found(FINE, 0.05 * step, 0.01).changes
+
+
 def test_scatter_beyond_the_stated_errors_counts_as_noise():
-    curve = 0.5 * sigmoid(FINE, 300) + 0.3 * noise(FINE, 0)
-    told, untold = found(FINE, curve, 0.3), found(FINE, curve, 0.0)
+    curve = sigmoid(FINE, 300) + 0.2 * noise(FINE, 0)
+    told, untold = found(FINE, curve, 0.2), found(FINE, curve, 0.0)
     assert told.half is not None and untold.half is not None
     width, width_untold = (half.ci[1] - half.ci[0] for half in (told.half, untold.half))
     assert width_untold > 0.3 * width

@@ -20,7 +20,7 @@ def found() -> Development:
     falls = series("loss", [5.0, 5.0, 5.0, 5.0, 4.0, 1.0, 1.0, 1.0], null=5.0)
     rises = series("copy", [0.0, 0.0, 0.0, 0.5, 1.0, 1.0, 1.0, 1.0])
     stays = series("control", [0.2] * 8)
-    return Development("a run", tuple(STEPS), (falls, rises, stays), (), 100, 0, 0)
+    return Development("a run", tuple(STEPS), (falls, rises, stays), (), 100, 0, None, 0)
 
 
 def test_what_changes_is_drawn_from_zero_to_one_with_bands_that_hold_it(found):
@@ -67,7 +67,7 @@ def test_each_analysis_has_a_panel_in_its_own_unit_with_its_null(found):
 
 def test_from_the_ninth_on_curves_wait_in_the_legend():
     many = tuple(series(f"q{index}", [0.0] * 4 + [1.0] * 4) for index in range(10))
-    timeline = Development("a run", tuple(STEPS), many, (), 100, 0, 0).figures()[0].plot
+    timeline = Development("a run", tuple(STEPS), many, (), 100, 0, None, 0).figures()[0].plot
     waiting = {trace.legendgroup for trace in timeline.data if trace.visible == "legendonly" and trace.legendgroup}
     assert waiting == {"q8.x", "q9.x"}
 

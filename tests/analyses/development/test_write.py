@@ -22,6 +22,11 @@ def test_a_report_of_a_run_holds_its_claims_numbers_and_figures(tiny_run, tmp_pa
     assert all(figure.title in page for figure in found.figures()) and len(found.figures()) == 3
 
 
+def test_the_report_states_the_scale_that_the_user_stated(tiny_run, tmp_path):
+    found = trace_development(tiny_run, Counted().followed, w_std=2.0)
+    assert json.loads(write_development(found, tmp_path).json.read_text())["task"]["w_std"] == 2.0
+
+
 def test_a_folder_that_cannot_be_written_is_refused(tiny_run, tmp_path):
     (tmp_path / "file").write_text("")
     found = trace_development(tiny_run, Counted().followed)
