@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 STAMP  := $(VENV)/.installed
 
-.PHONY: report test lint types unit wheel bench zoo install clean
+.PHONY: report test lint types unit docs chromium wheel bench zoo install clean
 
 install: $(STAMP)
 
@@ -20,7 +20,7 @@ $(STAMP): pyproject.toml constraints.txt
 report: $(STAMP)
 	$(BIN)/mesascope report zoo:decoder-d5 --out out/report
 
-test: lint types unit wheel
+test: lint types unit docs wheel
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check .
@@ -30,8 +30,20 @@ types: $(STAMP)
 	$(BIN)/mypy src tests benchmarks
 
 # A worker for each core and one thread for each worker: two workers of two threads each take twice as long.
-unit: $(STAMP)
+unit: $(STAMP) chromium
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal
+
+# Tests open the report in a browser. Where none is found and root can install one, it is; elsewhere those tests skip.
+chromium:
+	@for name in chromium chromium-browser google-chrome; do command -v $$name >/dev/null && exit; done; \
+	  { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get update -qq && \
+	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; } || \
+	  echo "no Chromium was found and none could be installed: tests in a browser are skipped" >&2
+
+# Every notebook runs, and a warning or a cell that fails is an error; two pages at a time, one thread each.
+docs: $(STAMP)
+	rm -rf out/docs
+	OMP_NUM_THREADS=1 $(BIN)/sphinx-build -W --keep-going -q -j 2 -d out/doctrees docs out/docs
 
 # The wheel is built from the sdist and used from an environment that knows nothing of this folder.
 WHEEL_VENV := .venv-wheel

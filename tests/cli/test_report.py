@@ -1,13 +1,18 @@
 import json
 import shlex
+import shutil
 import sys
+
+import pytest
 
 from mesascope.analyses import registry
 from mesascope.analyses.report import write
-from mesascope.models import HookedRegressor, save
+from mesascope.models import HookedRegressor, MesascopeError, save
 from mesascope.models.training.presets import read_preset
 
 from .conftest import GARG, is_one_line_error
+
+PERFORMANCE = {"performance": registry.ANALYSES["performance"]}
 
 
 def test_report_writes_two_files_and_prints_where(run, tiny_run, tmp_path):
@@ -22,7 +27,7 @@ def test_report_writes_two_files_and_prints_where(run, tiny_run, tmp_path):
 
 
 def test_a_report_on_the_wrong_scale_of_w_warns_on_stderr(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(write, "ANALYSES", {"performance": registry.ANALYSES["performance"]})
+    monkeypatch.setattr(write, "ANALYSES", PERFORMANCE)
     code, stdout, stderr = run("report", GARG, "--out", tmp_path)
     assert code == 0 and len(stdout.splitlines()) == 2
     assert stderr.startswith("warning: ") and "--w-std" in stderr
@@ -48,3 +53,35 @@ def test_inspect_and_report_take_a_model_of_tokens_and_refuse_what_it_has_not(ru
     code, out, err = run("report", folder, "--out", tmp_path / "report")
     assert code == 0 and err == ""
     assert list(json.loads((tmp_path / "report" / "report.json").read_text())["analyses"]) == ["performance"]
+
+
+def fails(scope, n_prompts):
+    raise MesascopeError("this one cannot run")
+
+
+def test_a_report_that_is_not_whole_is_written_and_fails(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(write, "ANALYSES", PERFORMANCE | {"broken": registry.Analysis(fails)})
+    code, stdout, stderr = run("report", "zoo:lsa-1", "--out", tmp_path)
+    assert code == 1 and stdout.splitlines() == [str(tmp_path / "report.html"), str(tmp_path / "report.json")]
+    assert "error: broken could not run: this one cannot run" in stderr
+    content = json.loads((tmp_path / "report.json").read_text())
+    assert content["failed"] == {"broken": "this one cannot run"} and [*content["analyses"]] == ["performance"]
+
+
+@pytest.mark.skipif(
+    shutil.which("chromium") is None, reason="no Chromium is installed (on Debian: apt install chromium)"
+)
+def test_report_writes_figures_for_a_paper(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(write, "ANALYSES", PERFORMANCE)
+    code, stdout, _ = run("report", "zoo:lsa-1", "--out", tmp_path, "--figures", tmp_path / "figures")
+    assert code == 0
+    written = {str(path) for path in (tmp_path / "figures").iterdir()}
+    assert written == set(stdout.splitlines()[2:])
+    assert {"performance-points.svg", "performance-points.pdf"} <= {path.rsplit("/")[-1] for path in written}
+
+
+def test_figures_that_cannot_be_drawn_are_refused_before_anything_runs(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("BROWSER_PATH", "/nowhere/chromium")
+    code, stdout, stderr = run("report", "zoo:lsa-1", "--out", tmp_path / "report", "--figures", tmp_path)
+    assert code == 1 and stdout == "" and not (tmp_path / "report").exists()
+    assert is_one_line_error(stderr, "/nowhere/chromium", "apt install chromium")

@@ -6,11 +6,14 @@ from typing import Annotated
 import typer
 
 from mesascope.cli.app import app
-from mesascope.cli.console import attached, command_line, progress, warn
+from mesascope.cli.console import attached, check_folder, command_line, progress, warn
 from mesascope.cli.options import Ckpt, Device, FitPrompts, Seed, WStd
 
 
-@app.command(epilog="Example: [bold]mesascope report zoo:decoder-d5 --out out/report[/]")
+@app.command(
+    epilog="Examples: [bold]mesascope report zoo:decoder-d5 --out out/report[/], "
+    "[bold]mesascope report zoo:lsa-2 --out out/lsa-2 --figures out/lsa-2/figures[/]"
+)
 def report(
     ckpt: Ckpt,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where to write report.html and report.json.")],
@@ -18,14 +21,31 @@ def report(
     seed: Seed = 0,
     device: Device = "cpu",
     w_std: WStd = None,
+    figures: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Also write every figure there for a paper, as SVG and PDF.")
+    ] = None,
 ) -> None:
-    """Run every analysis and write a report that opens anywhere, offline."""
+    """Run every analysis and write a report that opens anywhere, offline.
+
+    An analysis that cannot run is named in the report with its error; the exit code is then 1.
+    """
     from mesascope.analyses import write_report
     from mesascope.analyses.registry import ANALYSES
+    from mesascope.analyses.report import check_exporter, export_figures
 
+    check_folder(figures)
+    if figures is not None:
+        check_exporter()
     scope = attached(ckpt, seed, device, w_std)
-    with progress(len(ANALYSES) + 1, "analyses") as advance:
+    drawn: list[Path] = []
+    with progress(len(ANALYSES) + 1 + (figures is not None), "analyses") as advance:
         written = write_report(scope, out, prompts, command=command_line(), on_analysis=advance)
+        if figures is not None:
+            advance("figures")
+            drawn = export_figures(written.results.values(), figures)
     warn(warning for result in written.results.values() for warning in result.warnings)
-    print(written.html)
-    print(written.json)
+    for path in (written.html, written.json, *drawn):
+        print(path)
+    if written.failed:
+        warn((f"{name} could not run: {error}" for name, error in written.failed.items()), "[bold red]error:[/]")
+        raise typer.Exit(1)

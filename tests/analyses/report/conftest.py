@@ -41,17 +41,22 @@ class Page(HTMLParser):
         return self.scripts[ids.index(id)]
 
 
-SOME = ("performance", "readouts", "spectral", "matching", "curvature")
+SOME = ("performance", "readouts", "matching")
 QUICK = {name: analysis for name, analysis in ANALYSES.items() if name in SOME}
 """Results of several kinds in seconds; tests of the command line and of families run all analyses."""
+
+
+def small_report(ckpt: Path | str, out: Path, command: str = "") -> Report:
+    """What `write_report` makes of a few analyses on few prompts."""
+    with few_prompts(100), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(write, "ANALYSES", QUICK)
+        return write_report(attach(ckpt), out, n_prompts=400, command=command)
 
 
 @pytest.fixture(scope="session")
 def written(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Report:
     out = tmp_path_factory.mktemp("report") / "new" / "folder"
-    with few_prompts(100), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(write, "ANALYSES", QUICK)
-        return write_report(attach(tiny_run), out, n_prompts=400, command="mesascope report <&> --out 'a b'")
+    return small_report(tiny_run, out, command="mesascope report <&> --out 'a b'")
 
 
 @pytest.fixture(scope="session")

@@ -1,68 +1,25 @@
 import json
 import re
-from dataclasses import dataclass
+import shutil
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-import plotly.graph_objects as go
 import pytest
 
 from mesascope.analyses import attach, write_report
-from mesascope.analyses.claim import Claim, Figure, Result
 from mesascope.analyses.report import write
-from mesascope.analyses.report.page import anchor, embed, interval, number, render, simple_html
+from mesascope.analyses.report.page import anchor, embed, interval, number, simple_html
 from mesascope.analyses.report.tables import table_of
-from mesascope.models import train
 
-from ...conftest import tiny
 from ..conftest import few_prompts
 from .conftest import QUICK, Page, refused
+from .planted import N_CLAIMS, planted_html
 
 HOSTILE = "</script><script>alert(1)</script>"
-N_CLAIMS = 20
-
-
-@dataclass(frozen=True)
-class Planted(Result):
-    """A result with more claims than a page shows at once; one figure says what it shows."""
-
-    name: ClassVar[str] = "planted"
-    title: ClassVar[str] = "A planted section"
-    question: ClassVar[str] = "Is it linked?"
-
-    hostile: str = ""
-    n_figures: int = 2
-
-    @property
-    def claims(self) -> tuple[Claim, ...]:
-        """Numbered."""
-        return tuple(Claim(f"planted.{i}", f"Claim {i}{self.hostile}.", 0.0, None, 0.0, "so") for i in range(N_CLAIMS))
-
-    def figures(self) -> tuple[Figure, ...]:
-        """The second shows claims 10 to 19."""
-        drawn = [
-            Figure("first", f"First{self.hostile}", "A <b>guide</b> of a < b.", go.Figure(go.Scatter(x=[1], y=[2]))),
-            Figure("second one", "Second", "Read it.", go.Figure(), ("planted.1?",), "y = x<sup>2</sup>", "Us (2026)"),
-        ]
-        return tuple(drawn[: self.n_figures])
 
 
 def planted(**changes: Any) -> Page:
-    result = Planted(**changes)
-    content = {
-        "checkpoint": "planted",
-        "model": {},
-        "task": {"name": "planted", "n_dims": 1, "n_points": 2},
-        "seed": 0,
-        "version": "0",
-        "command": "",
-        "verdict": [],
-        "warnings": [],
-        "analyses": {"planted": result.to_json()},
-        "left_out": {},
-        "failed": {},
-    }
-    return Page(render(content, {"planted": result}))
+    return Page(planted_html(**changes))
 
 
 def links(page: Page) -> list[str]:
@@ -70,10 +27,12 @@ def links(page: Page) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def hostile(tmp_path_factory: pytest.TempPathFactory) -> Page:
+def hostile(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Page:
     """A report on a checkpoint whose name and description are markup."""
     folder = tmp_path_factory.mktemp("hostile")
-    train(tiny(about=HOSTILE + "\u2028&amp;"), folder / HOSTILE)
+    shutil.copytree(tiny_run, folder / HOSTILE)
+    config = json.loads((tiny_run / "config.json").read_text("utf-8"))
+    (folder / HOSTILE / "config.json").write_text(json.dumps(config | {"about": HOSTILE + "\u2028&amp;"}), "utf-8")
     with few_prompts(100), pytest.MonkeyPatch.context() as patch:
         patch.setattr(write, "ANALYSES", {"performance": QUICK["performance"]})
         return Page(write_report(attach(folder / HOSTILE), folder / "out", n_prompts=100).html.read_text("utf-8"))
@@ -139,7 +98,7 @@ def test_all_links_lead_somewhere(page):
 
 
 def test_a_claim_links_to_the_figure_that_says_so_and_else_to_the_first():
-    page = planted()
+    page = planted(n_figures=2)
     shown = [link for link in links(page) if link in ("#first", "#second-one")]
     contents, headline, own = shown[:2], shown[2], shown[3:]
     assert contents == ["#first", "#second-one"] and headline == "#first"

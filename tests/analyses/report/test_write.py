@@ -58,8 +58,8 @@ def test_a_learner_has_a_report_without_readouts(tmp_path, monkeypatch):
     with few_prompts(100):
         report = write_report(attach(LeastSquares()), tmp_path, n_prompts=100)
     content = json.loads(report.json.read_text("utf-8"))
-    assert [*content["analyses"]] == [*report.results] == ["performance", "spectral"]
-    assert [*content["left_out"]] == ["readouts", "matching", "curvature"]
+    assert [*content["analyses"]] == [*report.results] == ["performance"]
+    assert [*content["left_out"]] == ["readouts", "matching"]
     assert content["checkpoint"] == "<LeastSquares least squares>"
     assert content["model"] == {"kind": "PredictorModel"}
     assert "<h1>&lt;LeastSquares least squares&gt;</h1>" in report.html.read_text("utf-8")

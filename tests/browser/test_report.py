@@ -1,0 +1,198 @@
+import csv
+import json
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+
+from mesascope.analyses.claim import finite
+from mesascope.analyses.report.page import anchor
+from mesascope.analyses.report.tables import table_of
+
+from ..analyses.report.planted import Planted
+from .conftest import KEPT
+
+expect = pytest.importorskip("playwright.sync_api").expect
+
+SCHEMES = ["light", "dark"]
+PAPER_INK, DARK_INK = "rgb(27, 27, 31)", "rgb(236, 236, 241)"
+
+
+FIGURES = Planted().figures()
+
+
+def ink(page) -> set[str]:
+    """The colours of the words on the first plot's axes."""
+    return set(
+        page.locator(".plot")
+        .first.locator("text.xtitle, .xtick text")
+        .evaluate_all("all => all.map(text => getComputedStyle(text).fill)")
+    )
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_opens_without_a_word_on_the_console_or_a_request_and_draws_every_figure(open_page, report, scheme):
+    opened = open_page(report.html, color_scheme=scheme)
+    figures = [figure for result in report.results.values() for figure in result.figures()]
+    assert opened.console == [] and opened.asked == []
+    drawn = opened.page.locator(".plot:has(.main-svg)").evaluate_all("all => all.map(plot => plot.id)")
+    assert drawn == [f"plot-{anchor(figure.id)}" for figure in figures]
+    KEPT.mkdir(parents=True, exist_ok=True)
+    opened.page.screenshot(path=KEPT / f"report-{scheme}.png")
+
+
+def test_a_browser_would_not_let_the_page_ask(open_page, planted):
+    opened = open_page(planted)
+    refused = opened.page.evaluate("fetch('https://example.org').then(() => 'answered', error => error.name)")
+    assert refused == "TypeError" and opened.asked == []
+    assert any("Content Security Policy" in line for line in opened.console)
+
+
+def test_what_is_asked_for_and_said_is_noticed(open_page, tmp_path):
+    page = tmp_path / "asking.html"
+    page.write_text("<img alt='' src='https://example.org/x.png'><script>console.error('oh')</script>")
+    opened = open_page(page)
+    assert opened.asked == ["https://example.org/x.png"] and "oh" in opened.console
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_axe_finds_nothing_serious(open_page, report, planted, scheme):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    for path in (report.html, planted):
+        opened = open_page(path, color_scheme=scheme)
+        opened.page.locator("summary").first.click()
+        found = axe.run(opened.page).response["violations"]
+        assert [(fault["id"], fault["nodes"][0]["html"]) for fault in found if fault["impact"] != "minor"] == []
+    # It does look: what nobody could read is found.
+    opened.page.evaluate("Object.assign(document.querySelector('h1').style, {color: '#888', background: '#999'})")
+    assert "color-contrast" in [fault["id"] for fault in axe.run(opened.page).response["violations"]]
+
+
+def test_a_claim_leads_to_its_figure(open_page, planted):
+    page = open_page(planted).page
+    link = page.locator("table.claims a").first
+    link.click()
+    target = page.locator(link.get_attribute("href"))
+    assert target.evaluate("target => target.matches(':target')")
+    top = target.evaluate("target => target.getBoundingClientRect().top")
+    assert -1 <= top < 900
+
+
+def test_the_keyboard_reaches_the_verdict_contents_and_figures(open_page, planted):
+    page = open_page(planted).page
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the verdict"
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "verdict"
+    page.reload()
+    reached = []
+    for _ in range(400):
+        page.keyboard.press("Tab")
+        reached.append(
+            page.evaluate(
+                "document.activeElement.getAttribute('href') || document.activeElement.id"
+                " || document.activeElement.dataset.take || document.activeElement.tagName"
+            )
+        )
+        if reached[-1] == "csv":
+            break
+    assert "#claims" in reached and "#missing" in reached  # the table of contents
+    assert any(name.startswith("plot-") for name in reached)
+    assert {"svg", "png", "csv"} <= set(reached)
+
+
+def test_arrow_keys_read_a_plots_values(open_page, planted):
+    page = open_page(planted).page
+    figure = FIGURES[0]
+    header, *rows = finite(table_of(figure.plot))
+    plot = page.locator(f"#plot-{figure.id}")
+    plot.focus()
+
+    def said(key: str) -> str:
+        plot.press(key)
+        return page.locator(f"#{figure.id} .reading").inner_text()
+
+    def words(row: int) -> str:
+        # As JavaScript writes numbers: 0, not 0.0.
+        values = [int(v) if isinstance(v, float) and v.is_integer() else v for v in rows[row]]
+        pairs = "; ".join(f"{name}: {value}" for name, value in zip(header, values, strict=True))
+        return f"{pairs} ({row + 1} of {len(rows)})"
+
+    second = next(i for i, row in enumerate(rows) if row[0] != rows[0][0])
+    assert said("ArrowRight") == words(0)
+    assert said("ArrowRight") == words(1)
+    assert said("ArrowLeft") == words(0)
+    assert said("ArrowDown") == words(second)
+    assert said("ArrowUp") == words(second - 1)
+    for _ in rows:
+        last = said("ArrowDown")
+    assert last == words(len(rows) - 1)  # and not beyond
+
+
+def test_downloads_are_the_figure_and_its_exact_values(open_page, planted, tmp_path):
+    page = open_page(planted, color_scheme="dark").page
+    figure = FIGURES[0]
+    for kind in ("svg", "png", "csv"):
+        with page.expect_download() as taken:
+            page.locator(f"#{figure.id} button[data-take={kind}]").click()
+        assert taken.value.suggested_filename == f"{figure.id}.{kind}"
+        taken.value.save_as(tmp_path / f"figure.{kind}")
+    with (tmp_path / "figure.csv").open(newline="", encoding="utf-8") as file:
+        header, *rows = csv.reader(file)
+    expected_header, *expected = finite(table_of(figure.plot))
+    assert header == expected_header and len(rows) == len(expected)
+    for row, wanted in zip(rows, expected, strict=True):
+        read = [type(value)(text) if value is not None else text for text, value in zip(row, wanted, strict=True)]
+        assert read == ["" if value is None else value for value in wanted]
+    svg = ElementTree.parse(tmp_path / "figure.svg").getroot()
+    words = [text.text for text in svg.iter("{http://www.w3.org/2000/svg}text")]
+    assert any(figure.plot.layout.xaxis.title.text in (word or "") for word in words)
+    assert DARK_INK not in ElementTree.tostring(svg, "unicode")  # dark ink though the page is dark
+    assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_values_unfold_as_a_table(open_page, planted):
+    page = open_page(planted).page
+    figure = FIGURES[0]
+    page.locator(f"#{figure.id} summary").click()
+    rows = page.locator(f"#{figure.id} details.values tbody tr")
+    rows.first.wait_for()
+    assert rows.count() == len(table_of(figure.plot)) - 1
+
+
+def test_the_page_holds_the_json_that_lies_beside_it(open_page, report):
+    embedded = open_page(report.html).page.locator("#report").evaluate("script => script.textContent")
+    assert json.loads(embedded) == json.loads(report.json.read_text("utf-8"))
+
+
+def test_paper_is_light_and_shows_every_claim_whatever_the_screen(open_page, planted):
+    page = open_page(planted, color_scheme="dark").page
+    on_screen = ink(page)
+    page.emulate_media(media="print", color_scheme="dark")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert ink(page) == {PAPER_INK} and on_screen == {DARK_INK}
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert page.locator("details.more[open]").count() == 1
+    assert not page.locator("nav.contents").is_visible() and not page.locator("button:visible").count()
+    width = page.locator(".plot .main-svg").first.evaluate("svg => svg.width.baseVal.value")
+    assert width == 660
+    page.emulate_media(media="screen", color_scheme="dark")
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert ink(page) == on_screen
+    assert page.locator("details.more[open]").count() == 0
+    assert page.pdf(prefer_css_page_size=True).startswith(b"%PDF")
+
+
+def test_plots_follow_the_readers_scheme(open_page, planted):
+    page = open_page(planted, color_scheme="light").page
+    assert ink(page) == {PAPER_INK}
+    page.emulate_media(color_scheme="dark")
+    expect(page.locator(".plot .xtick text").first).to_have_css("fill", DARK_INK)
+
+
+@pytest.mark.parametrize("width", [360, 800, 1280, 1800])
+def test_nothing_sticks_out_of_a_narrow_or_a_wide_window(open_page, planted, width):
+    page = open_page(planted, viewport={"width": width, "height": 800}).page
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    contents, main = (page.locator(name).bounding_box() for name in ("nav.contents", "main"))
+    beside = contents["x"] + contents["width"] <= main["x"]
+    assert beside == (width >= 1280)
