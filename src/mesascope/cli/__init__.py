@@ -11,6 +11,7 @@ COMMANDS = (
     "similarity",
     "analyse",
     "inspect",
+    "compare",
     "zoo",
     "develop",
     "train",

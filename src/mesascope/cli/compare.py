@@ -1,0 +1,96 @@
+"""Checkpoints side by side."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from mesascope.cli.app import app
+from mesascope.cli.console import attached, check_folder, command_line, draw, escaped, out, print_json, progress, warn
+from mesascope.cli.options import AsJson, Device, Figures, FitPrompts, Seed, WStd
+
+
+@app.command(
+    epilog="Examples: [bold]mesascope compare zoo:lsa-2 zoo:lsa-2-seed1[/], "
+    "[bold]mesascope compare runs/a runs/b runs/c --analysis matching --figures out/compared[/]"
+)
+def compare(
+    checkpoints: Annotated[
+        list[str], typer.Argument(metavar="CKPT CKPT…", help="The reference, then what is held against it.")
+    ],
+    analysis: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Compare what this analysis says, or [bold]all[/]; may be given again.",
+            show_default="performance, readouts, identification",
+        ),
+    ] = None,
+    on: Annotated[
+        str | None,
+        typer.Option(metavar="CKPT", help="Look at all with the task of this one.", show_default="their own"),
+    ] = None,
+    prompts: FitPrompts = 20_000,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    w_std: WStd = None,
+    figures: Figures = None,
+    report: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Write report.html and report.json there.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Subtract every number that checkpoints share, with intervals, and say what differs."""
+    from mesascope.analyses import attach
+    from mesascope.analyses.comparison import compare as run
+    from mesascope.analyses.comparison import write_comparison
+    from mesascope.analyses.comparison.comparison import DEFAULT
+    from mesascope.analyses.selection import choose_analyses
+
+    check_folder(figures)
+    check_folder(report)
+    n_stages = len(choose_analyses(analysis, DEFAULT)) * len(checkpoints) + 1
+    task = None if on is None else attach(on).task
+    with progress(n_stages, "comparing") as advance:
+        if task is None:
+            scopes = [attached(checkpoint, seed, device, w_std) for checkpoint in checkpoints]
+        else:
+            scopes = [attach(ckpt, task=task, seed=seed, device=device, w_std=w_std) for ckpt in checkpoints]
+        result = run(scopes, analysis, prompts, on_analysis=advance)
+    written = draw(result, figures)
+    if report is not None:
+        files = write_comparison(result, scopes[0], report, command_line())
+        written += [files.html, files.json]
+    if as_json:
+        print_json(result.to_json())
+        return
+    console = out()
+    table = Table(
+        "number", "checkpoint", "there", "reference", "difference", "95% interval", "q", "verdict",
+        title=f"Against {escaped(result.checkpoints[0])}",
+    )  # fmt: skip
+    for difference in result.differences:
+        row = difference.data()
+        ci, q = row["ci"], row["q"]
+        table.add_row(
+            escaped(row["label"]),
+            escaped(row["checkpoint"]),
+            *(f"{value:.4g}" for value in row["values"]),
+            f"{row['difference']:.3g}",
+            "–" if ci is None else f"[{ci[0]:.3g}, {ci[1]:.3g}]",
+            "–" if q is None else f"{q:.2g}",
+            row["verdict"],
+        )
+    console.print(table)
+    verdicts = Table("claim", *map(escaped, result.checkpoints), title="Verdicts that are not the same")
+    for id_, said in result.verdicts.items():
+        if len(set(said)) > 1:
+            verdicts.add_row(escaped(id_), *(escaped(verdict or "–") for verdict in said))
+    if verdicts.row_count:
+        console.print(verdicts)
+    for claim in result.headlines:
+        console.print(escaped(f"{claim.text} [{claim.verdict}]"))
+    warn(result.warnings)
+    for path in written:
+        print(path)

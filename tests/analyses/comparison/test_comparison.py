@@ -1,0 +1,166 @@
+import json
+import shutil
+
+import pytest
+
+from mesascope.analyses import attach
+from mesascope.analyses.comparison import compare, write_comparison
+from mesascope.analyses.comparison.comparison import label_of, unique
+from mesascope.analyses.comparison.difference import DIFFERS, NONE, SAME
+from mesascope.models import HookedRegressor, LinearRegression, MesascopeError, RegressorConfig
+
+from ..conftest import decoder, few_prompts
+
+CHEAP = ("performance", "readouts")
+
+
+@pytest.fixture(scope="module")
+def learned_against_untrained(tiny_run):
+    with few_prompts(200):
+        return compare([tiny_run, f"{tiny_run}@untrained-3"], CHEAP, 200, n_paired=400)
+
+
+@pytest.fixture(scope="module")
+def against_its_copy(tiny_run, tmp_path_factory):
+    copy = tmp_path_factory.mktemp("copies") / "copy"
+    shutil.copytree(tiny_run, copy)
+    with few_prompts(200):
+        return compare([tiny_run, copy, tiny_run], CHEAP[:1], n_paired=100)
+
+
+def test_copies_differ_in_nothing(against_its_copy, tiny_run):
+    assert against_its_copy.identical == (True, True, True)
+    assert {claim.verdict for claim in against_its_copy.claims} == {SAME}
+    assert {(claim.value, claim.ci) for claim in against_its_copy.claims} == {(0.0, (0.0, 0.0))}
+    assert against_its_copy.checkpoints[2] == f"{tiny_run} (2)"
+
+
+def test_a_trained_model_differs_from_an_untrained_one(learned_against_untrained):
+    result = learned_against_untrained
+    found = {difference.id: difference for difference in result.differences}
+    assert found["loss"].verdict == DIFFERS and found["loss"].value > 0  # the untrained one loses more
+    assert found["readouts.y.blocks.0.hook_resid_post"].verdict == DIFFERS
+    assert result.headlines[0].verdict == DIFFERS and result.headlines[0].value > 0.1
+    assert result.claims[1].verdict == DIFFERS  # those that differ come first
+    layer = result.verdicts["readouts.y.blocks.0.hook_resid_post"]
+    assert layer[0] == "decodable" and layer[1] != "decodable"
+
+
+def test_what_both_are_given_is_the_same(learned_against_untrained):
+    """The residual stream before the first layer holds the tokens, whatever was learned."""
+    found = {difference.id: difference for difference in learned_against_untrained.differences}
+    assert found["readouts.y.blocks.0.hook_resid_pre"].verdict == SAME
+
+
+def test_every_difference_is_judged_with_all_others(learned_against_untrained):
+    judged = [d for d in learned_against_untrained.differences if d.q is not None]
+    assert len(judged) >= 3 and all(d.q >= d.p for d in judged)
+
+
+def test_untrained_models_of_other_seeds_are_given_no_difference_in_what_they_know():
+    with few_prompts(200):
+        result = compare([attach(decoder(seed, 1)) for seed in (0, 1)], ("readouts",), 200, n_paired=40)
+    readouts = [d for d in result.differences if d.id.startswith("readouts.")]
+    assert len(readouts) == 3 and DIFFERS not in {d.verdict for d in readouts}
+
+
+def test_models_of_other_depth_share_what_both_have():
+    with few_prompts(200):
+        scopes = [attach(decoder(n_layers=n)) for n in (1, 2)]
+        result = compare(scopes, ("readouts",), 80, n_paired=40)
+    ids = [d.id for d in result.differences]
+    assert "readouts.y.blocks.0.hook_resid_post" in ids and "readouts.y.blocks.1.hook_resid_post" not in ids
+    assert result.verdicts["readouts.y.blocks.1.hook_resid_post"][0] is None
+
+
+def test_what_does_not_apply_to_one_is_not_subtracted(tiny_run):
+    """Matching needs x and y in tokens."""
+    scopes = [attach(tiny_run), attach(f"{tiny_run}@untrained")]
+    result = compare(scopes, ("learned-features", "matching"), 80, n_paired=40)
+    assert {d.id.partition(".")[0] for d in result.differences} == {"loss", "matching"}
+    model = next(d for d in result.differences if d.id == "matching.model")
+    assert model.q is None and model.data()["ci"] is None and "without intervals" in model.text
+
+
+def test_figures_show_each_number_of_each_analysis(learned_against_untrained, against_its_copy):
+    for result, analyses in ((learned_against_untrained, CHEAP), (against_its_copy, CHEAP[:1])):
+        figures = {figure.id: figure for figure in result.figures()}
+        assert list(figures) == [
+            f"comparison-{name}-{kind}" for name in ("loss", *analyses) for kind in ("differences", "values")
+        ]
+        n_others = len(result.checkpoints) - 1
+        for name in analyses:
+            n_numbers = sum(d.id.startswith(name) for d in result.differences)
+            drawn = sum(len(trace.x) for trace in figures[f"comparison-{name}-differences"].plot.data)
+            assert drawn == n_numbers
+            values = sum(len(trace.x) for trace in figures[f"comparison-{name}-values"].plot.data)
+            assert values == n_numbers + n_numbers // n_others
+
+
+def test_json_holds_every_number(learned_against_untrained):
+    content = learned_against_untrained.to_json()
+    assert len(content["data"]["differences"]) == len(content["claims"]) - 1
+    assert content["data"]["losses"][0]["value"] < content["data"]["losses"][1]["value"]
+    assert content["warnings"][0].startswith("Intervals are over prompts")
+
+
+def test_a_report_shows_both_and_the_same_numbers(learned_against_untrained, tiny_run, tmp_path):
+    report = write_comparison(learned_against_untrained, attach(tiny_run), tmp_path, "mesascope compare a b")
+    content = json.loads(report.json.read_text())
+    assert content["analyses"]["comparison"] == json.loads(json.dumps(learned_against_untrained.to_json()))
+    page = report.html.read_text()
+    assert f"{tiny_run} and {tiny_run}@untrained-3" in page and "comparison-readouts-differences" in page
+
+
+def test_two_models_that_learned_the_same_are_found_no_different(predicts_y):
+    other = HookedRegressor(predicts_y.cfg)
+    other.load_state_dict(predicts_y.state_dict())
+    other.attentions[0].W_V.data.mul_(2)  # another gauge: the same function in other weights
+    other.attentions[0].W_O.data.div_(2)
+    task = LinearRegression(n_dims=3, n_points=9)
+    with few_prompts(200):
+        scopes = [attach(model, task=task) for model in (predicts_y, other)]
+        result = compare(scopes, ("performance",), 80, n_paired=40)
+    assert result.identical == (True, False)
+    assert result.headlines[0].verdict == NONE and result.headlines[0].value == pytest.approx(0.0, abs=1e-10)
+
+
+@pytest.mark.parametrize(
+    "id_, label",
+    [
+        ("readouts.w_ols.blocks.3.hook_resid_post", "readouts: w ols in layer 4"),
+        ("readouts.y.ln_final.hook_normalized", "readouts: y in final norm"),
+        ("identification.model", "identification: model"),
+        ("loss", "loss: "),
+    ],
+)
+def test_ids_are_put_into_words(id_, label):
+    assert label_of(id_) == label
+
+
+def test_names_that_come_again_are_numbered():
+    assert unique(["a", "b", "a", "a"]) == ["a", "b", "a (2)", "a (3)"]
+
+
+def test_one_checkpoint_is_refused(tiny_run):
+    with pytest.raises(MesascopeError, match="got 1 checkpoint; give at least two"):
+        compare([tiny_run])
+
+
+def test_checkpoints_of_other_tasks_are_refused_unless_they_are_given_one(tiny_run):
+    longer = LinearRegression(n_dims=2, n_points=9)
+    model = HookedRegressor(RegressorConfig.linear_self_attention(2, 9, 1))
+    with pytest.raises(MesascopeError, match=r"their tasks differ, n_points is 9 and 7; .*--on CKPT"):
+        compare([tiny_run, attach(model, task=longer)])
+    result = compare([tiny_run, model], ("matching",), task=attach(tiny_run).task, n_paired=40)
+    assert result.points == (6,)
+
+
+def test_scopes_of_other_seeds_are_refused(tiny_run):
+    with pytest.raises(MesascopeError, match="seeds 1 and 0 give other prompts"):
+        compare([attach(tiny_run), attach(tiny_run, seed=1)])
+
+
+def test_an_unknown_analysis_is_refused_before_anything_is_loaded():
+    with pytest.raises(MesascopeError, match="no analysis is called 'readout'; did you mean 'readouts'"):
+        compare(["nowhere", "nothing"], ("readout",))

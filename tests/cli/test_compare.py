@@ -1,0 +1,67 @@
+import json
+from functools import partial
+
+import pytest
+
+from mesascope.analyses import comparison
+
+from .conftest import is_one_line_error
+
+CHEAP = ("--analysis", "performance", "--analysis", "matching", "--prompts", "80")
+
+
+@pytest.fixture(autouse=True)
+def few_pairs(monkeypatch):
+    monkeypatch.setattr(comparison, "compare", partial(comparison.compare, n_paired=40))
+
+
+def test_compare_prints_differences_and_verdicts_that_are_not_the_same(run, tiny_run):
+    twin = f"{tiny_run}@untrained-3"
+    code, out, err = run("compare", tiny_run, twin, *CHEAP)
+    assert code == 0 and err.startswith("warning: Intervals are over prompts")
+    assert all(word in out for word in ("95% interval", "differs", "Verdicts that are not the same", "matching.model"))
+    assert "numbers differ" in out
+
+
+def test_compare_finds_no_difference_between_a_run_and_itself(run, tiny_run):
+    code, out, _ = run("compare", tiny_run, tiny_run, *CHEAP)
+    assert code == 0 and "have the same weights. [no difference]" in " ".join(out.split())
+    assert "differs" not in out and "Verdicts that are not" not in out
+
+
+def test_compare_prints_json_and_writes_figures_and_a_report(run, tiny_run, tmp_path):
+    arguments = (tiny_run, tiny_run, "--analysis", "matching", "--prompts", "80")
+    code, out, _ = run("compare", *arguments, "--json", "--figures", tmp_path / "figures", "--out", tmp_path / "report")
+    content = json.loads(out)
+    assert code == 0 and {claim["verdict"] for claim in content["claims"]} == {"no difference"}
+    assert (tmp_path / "figures" / "comparison-matching-differences.html").exists()
+    assert json.loads((tmp_path / "report" / "report.json").read_text())["analyses"]["comparison"] == content
+    code, out, _ = run("compare", *arguments, "--figures", tmp_path / "figures")
+    assert str(tmp_path / "figures" / "comparison-loss-values.html") in out
+
+
+def test_compare_looks_at_all_with_the_task_of_one(run, tiny_run, preset, tmp_path):
+    other = json.loads(preset.read_text())
+    other["model"]["n_points"] = other["task"]["n_points"] = 9
+    preset.write_text(json.dumps(other))
+    longer = tmp_path / "longer"
+    assert run("train", preset, "--out", longer)[0] == 0
+    code, _, err = run("compare", tiny_run, longer, *CHEAP)
+    assert code == 1 and is_one_line_error(err, "their tasks differ, n_points is 9 and 7", "--on CKPT")
+    code, out, _ = run("compare", tiny_run, longer, *CHEAP, "--on", tiny_run)
+    assert code == 0 and "numbers differ" in out
+
+
+@pytest.mark.parametrize(
+    "arguments, parts",
+    [
+        ((), ("got 1 checkpoint; give at least two",)),
+        (("zoo:lsa-22",), ("did you mean 'lsa-2'",)),
+        (("zoo:decoder-d5",), ("cannot compare", "their tasks differ")),
+        (("zoo:lsa-2", "--analysis", "matchin"), ("'matchin'; did you mean 'matching'",)),
+    ],
+    ids=["one", "unknown", "other task", "unknown analysis"],
+)
+def test_what_cannot_be_compared_is_refused_in_a_line(run, tiny_run, arguments, parts):
+    code, _, err = run("compare", tiny_run, *arguments)
+    assert code == 1 and is_one_line_error(err, *parts)
