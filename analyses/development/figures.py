@@ -59,7 +59,7 @@ def _together(changing: Sequence[Series], result: "Development") -> Figure:
         plot,
         shows=("development.change.*",),
         equation="(v − v₀)/(v₁ − v₀)",
-        source="The split is Hinkley's (1970); levels by medians are ours.",
+        source="The split is Hinkley's (1970); levels by medians are ours",
     )
 
 
@@ -99,7 +99,7 @@ def _order(changing: Sequence[Series], result: "Development") -> Figure:
         plot,
         shows=("development.order.*", "development.onset_order.*"),
         equation="v(step) = v₀ + share · (v₁ − v₀), share .1 and .5",
-        source="The isotonic regression is that of Barlow et al. (1972); joining its draws with the grid is ours.",
+        source="The isotonic regression is that of Barlow et al. (1972); joining its draws with the grid is ours",
     )
 
 
@@ -107,7 +107,7 @@ def _own_units(result: "Development") -> Figure:
     groups: dict[str, list[Series]] = {}
     for series in result.series:
         groups.setdefault(series.analysis, []).append(series)
-    plot = make_subplots(len(groups), 1, shared_xaxes=True, vertical_spacing=0.25 / max(3, len(groups)))
+    plot = make_subplots(len(groups), 1, shared_xaxes=True, vertical_spacing=0.18 / max(3, len(groups)))
     for row, of_group in enumerate(groups.values(), 1):
         place = {"row": row, "col": 1}
         for index, series in enumerate(of_group):
@@ -126,6 +126,7 @@ def _own_units(result: "Development") -> Figure:
         legend = {"x": 1.02, "xanchor": "left", "y": top, "yanchor": "top", "orientation": "v", "font": {"size": 11}}
         plot.update_layout({f"legend{row if row > 1 else ''}": legend})
         plot.update_yaxes(title_text=of_group[0].unit or of_group[0].analysis, row=row, col=1)
+    plot.update_layout(modebar={"orientation": "h"}, margin={"t": 30})
     plot.update_xaxes(title_text="training step", row=len(groups), col=1)
     plot.update_xaxes(gridcolor="rgba(128,128,128,.25)", zeroline=False)
     plot.update_yaxes(gridcolor="rgba(128,128,128,.25)", zeroline=False)

@@ -49,6 +49,7 @@ class Followed:
         if re.match(r"blocks\.\d+\.|ln_final\.", hook):
             detail = f"{target} in {layer_label(hook)}"
         words = re.sub(r"layer(?=\d)", "layer ", detail.removeprefix("exponent."))
+        words = words.replace("finalnorm", "final norm")
         return self.phrase.format(words) if self.phrase else f"{analysis}: {words}"
 
 
