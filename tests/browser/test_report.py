@@ -187,6 +187,29 @@ def test_plots_follow_the_readers_scheme(open_page, planted):
     assert ink(page) == {PAPER_INK}
     page.emulate_media(color_scheme="dark")
     expect(page.locator(".plot .xtick text").first).to_have_css("fill", DARK_INK)
+    assert page.locator(".plot .column-cell text").first.evaluate("word => getComputedStyle(word).fill") == DARK_INK
+
+
+def contrast_with_ground(page, selector: str) -> list[float]:
+    """WCAG's contrast of each line with the page, by an own computation."""
+    script = "all => all.map(line => getComputedStyle(line).stroke.match(/[0-9]+/g).slice(0, 3).map(Number))"
+    lines = page.locator(selector).evaluate_all(script)
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/[0-9]+/g).map(Number)")
+
+    def luminance(colour: list[int]) -> float:
+        linear = [c / 255 / 12.92 if c <= 10 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in colour]
+        return float(0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2])
+
+    return [
+        (max(a, b) + 0.05) / (min(a, b) + 0.05) for a, b in ((luminance(line), luminance(ground)) for line in lines)
+    ]
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_every_line_stands_out_from_its_ground(open_page, planted, scheme):
+    page = open_page(planted, color_scheme=scheme).page
+    contrasts = contrast_with_ground(page, "#plot-second-one .lines path.js-line")
+    assert len(contrasts) == 7 and min(contrasts) >= 2.5
 
 
 @pytest.mark.parametrize("width", [360, 800, 1280, 1800])

@@ -1,5 +1,6 @@
 "use strict";
 const PAPER = {ink: "#1b1b1f", ground: "#ffffff", size: {width: 660}}; // the text width of A4, within US Letter's too
+const CLEAR = "rgba(0,0,0,0)";
 const plots = [...document.querySelectorAll(".plot")];
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const content = id => JSON.parse(document.getElementById(id).textContent);
@@ -29,6 +30,11 @@ function legible(colour, {ink, ground}) {
 }
 function inked(trace, theme) {
   const shown = {...trace};
+  if (trace.type === "table") for (const part of ["header", "cells"]) {
+    const own = trace[part]?.fill; // made for paper, where it is set at all
+    const words = {...trace[part]?.font, color: own ? PAPER.ink : theme.ink};
+    shown[part] = {...trace[part], fill: own ?? {color: CLEAR}, line: {color: "#888888"}, font: words};
+  }
   for (const part of ["line", "marker"]) {
     if (trace[part]?.color) shown[part] = {...trace[part], color: legible(trace[part].color, theme)};
   }
@@ -40,7 +46,10 @@ function themed({data, layout, frames}, theme) {
   const notes = (layout.annotations ?? []).map(note => ({...note, font: {...note.font, color: theme.ink}}));
   return {
     data: data.map(trace => inked(trace, theme)),
-    layout: {...layout, font: {...layout.font, color: theme.ink}, annotations: notes, ...theme.size},
+    layout: {
+      ...layout, font: {...layout.font, color: theme.ink}, annotations: notes,
+      paper_bgcolor: CLEAR, plot_bgcolor: CLEAR, ...theme.size,
+    },
     frames,
     config: {responsive: !theme.size.width, displaylogo: false, modeBarButtonsToRemove: ["toImage"]},
   };
