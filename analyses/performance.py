@@ -130,6 +130,9 @@ class ScaleScan:
             "and a fixed read-in does, and is at its best where it was trained. A minimum away from the dashed "
             "line means that the stated task is not the one trained on.",
             plot,
+            shows=("performance.w_std",),
+            equation="E(ŷ − y)² / E y² of prompts with w ~ N(0, w_std²)",
+            source="the measure is ours",
         )
 
 
@@ -200,6 +203,8 @@ class Performance(Result):
             "of predicting zero. A learner that solves noiseless linear regression falls with least squares, which is "
             "exact once it has seen as many points as dimensions (its curve then leaves the plot).",
             by_point,
+            equation="L<sub>t</sub> = E(ŷ<sub>t</sub> − y<sub>t</sub>)² / E y<sub>t</sub>²",
+            source="Garg et al. (2022), section 3; departure: relative to predicting zero",
         )
         return (points, *([] if self.scale is None else [self.scale.figure()]))
 

@@ -108,6 +108,8 @@ class Readouts(Result):
                 "fit to shuffled targets, to targets that another prompt's w would give, and on untrained twins (mean "
                 f"of {N_TWINS}, with the interval in which one more would fall).",
                 bars,
+                equation="R² = 1 − Σ‖y − Wᵀh − c‖² / Σ‖y − ȳ‖²",
+                source="Fu et al. (2024), section 4.1; departures: closed form instead of Adam, and nulls",
             ),
             Figure(
                 f"readouts-{self.target}-mse",
@@ -116,6 +118,8 @@ class Readouts(Result):
                 "Layers that come down together add nothing to each other; the grey line is least squares on the same "
                 "points, which nothing beats where y is linear in x, without noise and with a dense w.",
                 lines,
+                equation="E‖y<sub>t</sub> − Wᵀh<sub>t</sub> − c‖²",
+                source="Fu et al. (2024), section 4.1",
             ),
         ]
         if len(self.points) > 1:
@@ -125,7 +129,16 @@ class Readouts(Result):
                 "Read upwards for where in depth, rightwards for after how many points."
             )
             plot = heatmap(list(self.points), labels, r2, "points seen before the query", "R²")
-            figures.append(Figure(f"readouts-{self.target}-heat", "R² by layer and prefix length", guide, plot))
+            figures.append(
+                Figure(
+                    f"readouts-{self.target}-heat",
+                    "R² by layer and prefix length",
+                    guide,
+                    plot,
+                    equation="R² = 1 − Σ‖y − Wᵀh − c‖² / Σ‖y − ȳ‖² of one t",
+                    source="Fu et al. (2024), section 4.1",
+                )
+            )
         return tuple(figures)
 
     def data(self) -> dict[str, Any]:

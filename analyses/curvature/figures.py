@@ -52,6 +52,8 @@ def _gammas(layers: Sequence[LayerCurvature], n_prompts: int) -> Figure:
         "prompt and the other no weight; where a layer is GD++ they are one number, and where it is not the slope "
         "means little. Untrained twins, by their activations: mean, and the interval in which one more would fall.",
         plot,
+        equation="Δx = −γSx, S = Σxxᵀ/n",
+        source="von Oswald et al. (2023), section 3 and appendix A.10, for GD++; the tests of it are ours",
     )
 
 
@@ -78,6 +80,9 @@ def _shares(layers: Sequence[LayerCurvature]) -> Figure:
         "all prompts' S are alike, as they become once earlier layers have evened out their eigenvalues: there a high "
         "R² says little unless it is higher still. Untrained twins, one marker each, are the share in random weights.",
         plot,
+        shows=("curvature.model",),
+        equation="R² = 1 − Σ‖Δx + γSx‖² / Σ‖Δx‖²",
+        source="the measure is ours",
     )
 
 
@@ -123,6 +128,8 @@ def _spectra(layers: Sequence[LayerCurvature]) -> Figure:
         "no test</b>: in an exact GD++ model it may rise, because an eigenvalue near 1/γ is all but removed while "
         "smaller ones stay, and in a model that is not GD++ it may fall.",
         plot,
+        equation="λ of S = Σxxᵀ/n",
+        source="the measure is ours",
     )
 
 
@@ -150,6 +157,8 @@ def _maps(layers: Sequence[LayerCurvature]) -> Figure:
         "written. GD++ moves every one to λ(1 − γλ)² (line, with γ by the activations), whatever the prompt. The curve "
         "touches zero at λ = 1/γ, so that eigenvalues there end up smaller than ones that were smaller before.",
         plot,
+        equation="uᵀS′u against λ, Su = λu; of GD++ λ(1 − γλ)²",
+        source="the measure is ours",
     )
 
 
@@ -201,4 +210,6 @@ def _losses(layers: Sequence[LayerCurvature], n_scored: int) -> Figure:
         "GD++ becomes a percent of the exponent: readings agree if the logarithms of the typical factors are within "
         f"10% ({shares}).",
         plot,
+        equation="loss(Δx = 0) / loss",
+        source="the measure is ours",
     )

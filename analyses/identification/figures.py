@@ -63,6 +63,8 @@ def _unexplained(result: "Identification") -> Figure:
         "where it comes within 1% of that and all others are excluded; 1 is what predicting zero leaves. The floor is "
         "what the nearest of all rivals leaves of an untrained twin's predictions, or of those for other prompts.",
         plot,
+        equation="min over members of Σ(ŷ − ŷ_learner)² / Σŷ²",
+        source="the measure is ours",
     )
 
 
@@ -87,6 +89,8 @@ def _confusion(result: "Identification") -> Figure:
         "it is exact, so where a row's entries are small, families can be confused"
         + (f". Hardest for this model: {hardest}." if hardest else "."),
         plot,
+        equation="min over members of Σ(ŷ_exact − ŷ_learner)² / Σŷ_exact²",
+        source="the measure is ours",
     )
 
 
@@ -116,6 +120,8 @@ def _strengths(result: "Identification") -> list[Figure]:
             "the number of Newton steps, ridge's penalty. Layers may be nearest to different families; compare points "
             "of one kind.",
             plot,
+            equation="τ = ηk of gradient descent, k of Newton, r of ridge",
+            source="the measure is ours",
         )
     ]
 
@@ -140,4 +146,6 @@ def _scorecard(result: "Identification") -> Figure:
         f"dashed line ({EXACT:.0%}, or twice what is missed in distribution) it survives; a model implements a learner "
         "only if all shifts are survived" + (f". Could not be run: {', '.join(skipped)}." if skipped else "."),
         plot,
+        equation="Σ(ŷ − ŷ_learner)² / min(Σ(ŷ_learner − y)², Σŷ_learner²)",
+        source="the measure is ours",
     )

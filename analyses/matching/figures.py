@@ -59,6 +59,9 @@ def _distances(layers: list["LayerMatch"]) -> Figure:
         "random weights or untrained twins come to it: a rich family is near to anything, so only what lies well below "
         "its dash counts. A tenth is near enough for a name (1% of the squared norm is left).",
         plot,
+        equation="‖T − T*‖ / ‖T‖, T = Σ<sub>h</sub> W_OV,h ⊗ W_QK,h",
+        source="for the constructions von Oswald et al. (2023), proposition 1 and appendix A.10, and Ahn et al. "
+        "(2023); the distance is ours",
     )
 
 
@@ -83,6 +86,8 @@ def _scalars(layers: list["LayerMatch"]) -> tuple[Figure, ...]:
             "intervals from leaving out one coordinate of x at a time: they say how unlike the coordinates are. γ "
             "of the last layer is read by nobody and not shown.",
             plot,
+            equation="w ← w + (η/n) Σ (yᵢ − wᵀxᵢ) xᵢ, x ← (I − γS/n) x",
+            source="von Oswald et al. (2023), proposition 1 and appendix A.10",
         ),
     )
 
@@ -125,4 +130,6 @@ def _products(layers: list["LayerMatch"]) -> Figure:
         "two signs, on one scale for each pair. Gradient descent is the identity on x for QK, and a single cell for"
         " OV; GD++ adds a diagonal to OV.",
         plot,
+        equation="W_QK = W_Q W_Kᵀ and W_OV = W_V W_O",
+        source="von Oswald et al. (2023), proposition 1; the picture without a gauge is ours",
     )

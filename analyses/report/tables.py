@@ -59,10 +59,13 @@ def _cells(trace: Any) -> Iterator[Row]:
 def _grid(plot: "PlotlyFigure", trace: Any) -> Iterator[Row]:
     place = _place(plot, trace)
     values = [_listed(row) for row in _listed(trace.z)]
-    xs = _labelled(plot, trace, "x") or list(range(max(map(len, values), default=0)))
+    width = max(map(len, values), default=0)
+    xs = _labelled(plot, trace, "x") or list(range(width))
     ys = _labelled(plot, trace, "y") or list(range(len(values)))
-    for y, row in zip(ys, values, strict=True):
-        yield from ({**place, "x": x, "y": y, "z": z} for x, z in zip(xs, row, strict=False))  # a row may end early
+    # Where x are the edges of cells, the cells' own numbers are what a reader sees on hovering.
+    own = [xs] * len(values) if len(xs) == width or trace.customdata is None else map(_listed, trace.customdata)
+    for y, row_xs, row in zip(ys, own, values, strict=True):
+        yield from ({**place, "x": x, "y": y, "z": z} for x, z in zip(row_xs, row, strict=False))  # a row may end early
 
 
 def _points(plot: "PlotlyFigure", trace: Any) -> Iterator[Row]:

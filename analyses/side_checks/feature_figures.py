@@ -47,6 +47,8 @@ def _bars(result: "LearnedFeatures") -> Figure:
         "<em>Preconditioned</em>: the same, between features the layer's own W_QK. The frozen twin was trained with a "
         "gradient step in place of attention.",
         plot,
+        equation="ŷ = ŷ₀ + (η/n) Σ (yᵢ − ŷ₀(xᵢ)) φ(xᵢ)ᵀφ(x)",
+        source="von Oswald et al. (2023), section 4, for the frozen twin; the other readings are ours",
     )
 
 
@@ -79,4 +81,6 @@ def _curves(curves: "Curves") -> Figure:
         f"{n} prompts, one a panel: their examples, and what the model and each reading of a gradient step predict for "
         "a query anywhere. A reading that is what the model does lies on its thick line, between the examples too.",
         go.Figure(plot),
+        equation="ŷ(x) = ŷ₀ + (η/n) Σ (yᵢ − ŷ₀(xᵢ)) φ(xᵢ)ᵀφ(x)",
+        source="von Oswald et al. (2023), section 4",
     )

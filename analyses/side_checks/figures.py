@@ -91,6 +91,8 @@ def _sensitivities(found: "Sensitivities", construction: str) -> Figure:
         "lie on the diagonal if both do the same. Right: the angle between the two vectors, over all prompts; further "
         "left is more alike. An untrained twin knows no direction, so that its angles lie around 90°.",
         plot,
+        equation="∂ŷ/∂x_q, and the angle arccos of the cosine",
+        source="von Oswald et al. (2023), section 3 and figure 2",
     )
 
 
@@ -109,6 +111,9 @@ def _path(path: Path, nulls: Sequence[Path]) -> Figure:
         "flat line means that nothing lies between the two; the way to an untrained twin, mixed alike, shows what it "
         "looks like between networks that have nothing in common (it may leave the picture).",
         plot,
+        shows=("side-checks.interpolation",),
+        equation="loss((1 − a) θ_model + a θ_construction)",
+        source="von Oswald et al. (2023), figure 2; Frankle et al. (2020), section 2",
     )
 
 
@@ -133,6 +138,9 @@ def _shifts(shifts: Sequence[Shifted]) -> Figure:
         "model that runs the construction follows it also where both fail: gradient descent overshoots when x grows, "
         "and nothing else in the data would tell a model to do the same. Losses far above predicting zero are cut off.",
         plot,
+        shows=("side-checks.shifts", "side-checks.overshoot"),
+        equation="E(ŷ − y)² / E y² under the shift",
+        source="von Oswald et al. (2023), sections 3 and 4, and its code",
     )
 
 
@@ -149,6 +157,9 @@ def _rollout(rollout: Rollout) -> Figure:
         "what it adds is added each time. If it is a step of an algorithm, its loss keeps falling, along that of the "
         "construction. A mark stands at every third iteration.",
         plot,
+        shows=("side-checks.iteration",),
+        equation="h ← h + δ·layer(h)",
+        source="von Oswald et al. (2023), figure 3",
     )
 
 

@@ -49,6 +49,8 @@ def draw_convergence(found: Convergence, courses: Sequence[Course]) -> list[Figu
         "takes to come down: a learner that needs many more steps than there are layers must be run several steps to a "
         "layer, if it is what is run.",
         figure,
+        equation="E(ŷ − y)² / E y²",
+        source="Fu et al. (2024), section 4; departure: relative to predicting zero",
     )
     return [depth, *_by_point(found, courses)]
 
@@ -86,7 +88,16 @@ def _by_point(found: Convergence, courses: Sequence[Course]) -> list[Figure]:
         "to output) and of learners after more and more steps (pale to dark). What comes down in the same way looks "
         "the same."
     )
-    return [Figure("similarity-convergence-points", "Error by prefix length, of layers and of learners", guide, figure)]
+    return [
+        Figure(
+            "similarity-convergence-points",
+            "Error by prefix length, of layers and of learners",
+            guide,
+            figure,
+            equation="E(ŷ<sub>t</sub> − y<sub>t</sub>)² / E y<sub>t</sub>²",
+            source="Fu et al. (2024), section 4; departure: relative to predicting zero",
+        )
+    ]
 
 
 def _range(values: Sequence[float]) -> list[float]:

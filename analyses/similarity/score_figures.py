@@ -18,6 +18,16 @@ CANNOT = {
 }
 """What the score cannot do; the numbers are from Fu's task (methods, sections 8 and 14)."""
 
+EQUATION = {
+    "errors": "E<sub>prompts</sub> cos(ŷ_A − y, ŷ_B − y)",
+    "weights": "E<sub>prompts</sub> cos(ŵ_A, ŵ_B), ŵ = argmin Σ (ŷ(x_q) − wᵀx_q)²",
+}
+SOURCE = {
+    by: f"Fu et al. (2024), definition {n}; departures: floors, a ceiling, intervals, and scores on other prompts than "
+    "those that members are chosen on"
+    for by, n in (("errors", 2), ("weights", 3))
+}
+
 
 def score_name(by: str) -> str:
     """What is compared, in words."""
@@ -37,14 +47,12 @@ def draw_families(found: Comparison, prefixes: Sequence[int], empty_prefix: bool
     if found.by == "errors":
         convention = "with" if empty_prefix else "without"
         what = f"the cosine of its errors and theirs over points, {convention} the empty prefix"
-        source = "definition 2"
     else:
         what = (
             "the cosine of its induced weights (least squares of its predictions on a frame of queries and their "
             "negatives after a fixed prefix) "
             f"and theirs, after {', '.join(map(str, prefixes))} points"
         )
-        source = "definition 3"
     return Figure(
         f"similarity-{found.by}",
         f"{score_name(found.by)} of the output to every family",
@@ -53,9 +61,11 @@ def draw_families(found: Comparison, prefixes: Sequence[int], empty_prefix: bool
         "grid of step sizes and penalties; one between its points would score a percent or so more. Floors, against "
         "the same member: predicting zero, the model's own predictions for another prompt, and the untrained twins "
         "(mean, with the interval in which one more would fall). Only the height above the floors says anything. "
-        f"{CANNOT[found.by]} "
-        f"Source: Fu et al. (2024), {source}.",
+        f"{CANNOT[found.by]}",
         _with_room(with_band([match.family for match in matches], {**series, **floors}, score_name(found.by).lower())),
+        shows=(f"similarity.{found.by}.*",),
+        equation=EQUATION[found.by],
+        source=SOURCE[found.by],
     )
 
 
@@ -88,6 +98,8 @@ def draw_ceiling(found: Comparison) -> list[Figure]:
             "Two families whose rows look alike cannot be told apart by this score, whatever the model is; and where "
             "the model is no closer to any of them than they are to each other, it may be none of them.",
             plot,
+            equation=EQUATION[found.by],
+            source=SOURCE[found.by],
         )
     ]
 
@@ -109,7 +121,16 @@ def draw_layers(found: Comparison) -> list[Figure]:
         "Best match of every family, chosen for each layer by itself; the last column is the highest floor of the "
         "layer's best match. Layers that predict nothing match every learner's first small step, as their floor does."
     )
-    return [Figure(f"similarity-{found.by}-layers", f"{score_name(found.by)}, layer by layer", guide, plot)]
+    return [
+        Figure(
+            f"similarity-{found.by}-layers",
+            f"{score_name(found.by)}, layer by layer",
+            guide,
+            plot,
+            equation=EQUATION[found.by],
+            source=SOURCE[found.by],
+        )
+    ]
 
 
 def draw_prefixes(found: Comparison, prefixes: Sequence[int]) -> list[Figure]:
@@ -123,4 +144,13 @@ def draw_prefixes(found: Comparison, prefixes: Sequence[int]) -> list[Figure]:
         "the more alike."
     )
     plot = lines(list(prefixes), shown, "points seen before the query", "similarity of induced weights")
-    return [Figure("similarity-weights-prefixes", "Similarity of induced weights by prefix length", guide, plot)]
+    return [
+        Figure(
+            "similarity-weights-prefixes",
+            "Similarity of induced weights by prefix length",
+            guide,
+            plot,
+            equation=EQUATION["weights"],
+            source=SOURCE["weights"],
+        )
+    ]

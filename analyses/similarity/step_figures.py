@@ -11,7 +11,7 @@ from mesascope.analyses.plots import PALETTE, SEQUENTIAL
 from mesascope.analyses.similarity.comparison import Comparison
 from mesascope.analyses.similarity.course import Course
 from mesascope.analyses.similarity.panels import is_log, place_of, positions, small_multiples, step_axis
-from mesascope.analyses.similarity.score_figures import CANNOT, score_name
+from mesascope.analyses.similarity.score_figures import CANNOT, EQUATION, SOURCE, score_name
 
 LAW_STYLES = {"linear": ("dash", PALETTE[0]), "exponential": ("dot", PALETTE[2])}
 """Dash and colour of the line by law."""
@@ -42,6 +42,8 @@ def draw_heat(found: Comparison) -> list[Figure]:
             f"{score_name(found.by)} by layer and steps",
             guide + CANNOT[found.by],
             figure,
+            equation=EQUATION[found.by],
+            source=SOURCE[found.by],
         ),
     ]
 
@@ -91,7 +93,16 @@ def draw_steps(found: Comparison) -> list[Figure]:
         "an exponential for gradient descent are <b>one statement</b>, not two, and cannot tell the two apart. R² of "
         "the two lines are of different quantities, so they are not to be compared either."
     )
-    return [Figure(f"similarity-{found.by}-steps", f"Best-matching steps by layer, by {found.by}", guide, figure)]
+    return [
+        Figure(
+            f"similarity-{found.by}-steps",
+            f"Best-matching steps by layer, by {found.by}",
+            guide,
+            figure,
+            equation=EQUATION[found.by],
+            source=SOURCE[found.by],
+        )
+    ]
 
 
 def _add_steps(figure: go.Figure, course: Course, place: dict[str, int], first: bool) -> None:

@@ -43,6 +43,8 @@ def _draw_responses(layers: Sequence[LayerResponse], after: str) -> Figure:
         "(delete-a-block jackknife). Dashed are the exact learners that predict most alike, through the same "
         "spline. A layer that has converged lies at 1 at every eigenvalue, as all converged learners do.",
         _panels(layers),
+        equation="g(λ) = uᵀŵ / uᵀw for Su = λu",
+        source="the learners of von Oswald et al. (2023) and Fu et al. (2024) as filters of S; the measure is ours",
     )
 
 
@@ -55,6 +57,9 @@ def _draw_exponents(layers: Sequence[LayerResponse]) -> Figure:
         "they depend on the prompts and on how far a layer has come. A layer is like a family if its interval "
         "meets that family's exponents and no other's.",
         _exponents(layers),
+        shows=("spectral.exponent.*",),
+        equation="g(λ) = 1 − exp(−τλ<sup>p</sup>)",
+        source="the measure is ours",
     )
 
 
@@ -80,6 +85,9 @@ def _draw_gates(layers: Sequence[LayerResponse], after: str) -> Figure:
         "weights that is diagonal in the eigenbasis of S. Below the dashed line of .9 an exponent is no full account; "
         "a layer that predicts nothing may still be linear in nothing, so the first share decides.",
         gates,
+        shows=("spectral.explained.*", "spectral.off_diagonal.*", "spectral.least_squares.*"),
+        equation="R² = 1 − Σ(ŷ − ŷ_fit)² / Σŷ² for a filter, and for maps linear in x_q and in y",
+        source="the measure is ours",
     )
 
 

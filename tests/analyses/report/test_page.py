@@ -125,6 +125,12 @@ def test_a_figure_says_how_to_read_it_what_is_drawn_and_where_it_is_from():
     assert "b" in tags and "sup" in tags
 
 
+def test_every_figure_of_an_analysis_has_a_guide_an_equation_and_a_source(written):
+    figures = [figure for result in written.results.values() for figure in result.figures()]
+    assert len(figures) > 5
+    assert not [figure.id for figure in figures if not (figure.guide and figure.equation and figure.source)]
+
+
 def test_hostile_names_are_text(hostile):
     assert hostile.text.count("alert(1)") >= 3  # title, heading, description
     assert not any(script.strip() == "alert(1)" for script in hostile.scripts)

@@ -52,6 +52,11 @@ def test_a_heat_map_of_an_array_without_labels_is_counted():
     assert table_of(go.Figure(go.Heatmap(z=np.array([[1.5, 2.5]])))) == [["x", "y", "z"], [0, 0, 1.5], [1, 0, 2.5]]
 
 
+def test_cells_between_edges_are_named_by_what_hovering_shows():
+    heat = go.Heatmap(x=[0.5, 1.5, 3.0], y=["a"], z=[[0.1, 0.2]], customdata=[[1, 2]])
+    assert table_of(go.Figure(heat)) == [["x", "y", "z"], [1, "a", 0.1], [2, "a", 0.2]]
+
+
 def test_panels_are_named_by_their_titles_or_numbers():
     for titles, names in (("left", "right"), ["left", "right"]), (None, [1, 2]):
         plot = make_subplots(1, 2, subplot_titles=titles)
