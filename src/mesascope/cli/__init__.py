@@ -12,6 +12,7 @@ COMMANDS = (
     "analyse",
     "inspect",
     "compare",
+    "sweep",
     "zoo",
     "develop",
     "train",

@@ -1,0 +1,171 @@
+import csv
+import json
+import shutil
+
+import pytest
+
+from mesascope.analyses import registry
+from mesascope.analyses.registry import ANALYSES, Analysis
+from mesascope.analyses.sweep import sweep, write_sweep
+from mesascope.analyses.sweep.job import STARTING
+from mesascope.models import MesascopeError
+
+from ..conftest import few_prompts
+from .conftest import CHEAP, Here
+
+
+@pytest.fixture(autouse=True)
+def quick():
+    with few_prompts(80):
+        yield
+
+
+def run(runs, tmp_path, analyses=CHEAP, executor=None, **settings):
+    here = executor or Here()
+    return sweep(f"{runs}/*", tmp_path / "out", analyses, 80, executor=here, **settings), here.seen
+
+
+def test_broken_foreign_and_copied_checkpoints_are_lines_of_the_table(runs, tmp_path):
+    result, seen = run(runs, tmp_path)
+    assert seen == [f"{runs}/a"]  # its copy costs nothing
+    a, copy, broken, foreign = result.rows
+    assert [row.state for row in result.rows] == ["done", "copy", "failed", "failed"]
+    assert copy.copy_of == a.source and copy.headlines == a.headlines and a.first("matching") is not None
+    assert "truncated or no safetensors file" in broken.errors[STARTING]
+    assert "of no known format" in foreign.errors[STARTING]
+    assert result.failed == (broken, foreign)
+    done = result.claims[0]
+    assert done.value == 2 and done.verdict == "2 failed" and "1 of them copies" in done.text
+    assert [warning.partition(" is not whole")[0] for warning in result.warnings] == [broken.source, foreign.source]
+
+
+def test_what_is_done_is_not_measured_again_and_equal(runs, tmp_path):
+    first, _ = run(runs, tmp_path)
+    again, seen = run(runs, tmp_path)
+    assert seen == [] and again.rows == first.rows and (first.n_run, again.n_run) == (1, 0)
+
+
+def test_another_analysis_costs_that_analysis_alone(runs, tmp_path, monkeypatch):
+    run(runs, tmp_path, CHEAP[:1])
+    monkeypatch.setattr(registry, "measure_performance", None)  # would fail if it were called
+    result, seen = run(runs, tmp_path)
+    assert seen == [f"{runs}/a"] and list(result.rows[0].headlines) == list(CHEAP)
+
+
+def test_other_settings_are_measured_anew(runs, tmp_path):
+    run(runs, tmp_path)
+    for settings in ({"seed": 1}, {"w_std": 2.0}):
+        assert run(runs, tmp_path, **settings)[1] == [f"{runs}/a"]
+
+
+def test_a_sweep_that_was_stopped_goes_on_where_it_was(runs, tmp_path, tiny_run):
+    sources = [f"{runs}/a", f"{runs}/a@untrained-1", f"{runs}/a@untrained-2"]
+    stopped, rest = Here(stop_after=2), Here()
+    with pytest.raises(KeyboardInterrupt):
+        sweep(sources, tmp_path / "out", CHEAP, 80, executor=stopped)
+    result = sweep(sources, tmp_path / "out", CHEAP, 80, executor=rest)
+    assert (stopped.seen, rest.seen) == (sources[:2], sources[2:])
+    whole = sweep(sources, tmp_path / "whole", CHEAP, 80, executor=Here())
+    assert [row.headlines for row in whole.rows] == [row.headlines for row in result.rows]
+
+
+def test_a_run_that_trained_on_is_measured_anew(runs, tmp_path):
+    run(runs, tmp_path)
+    shutil.copy(runs / "a" / "checkpoints" / "step_0.safetensors", runs / "a" / "model.safetensors")
+    result, seen = run(runs, tmp_path)
+    assert seen == [f"{runs}/a"] and result.rows[1].state == "done"  # no copy any more, and still stored
+
+
+@pytest.mark.parametrize(
+    "error, line",
+    [
+        (MesascopeError("too few prompts; use more"), "too few prompts; use more"),
+        (IndexError("a mistake\nof ours"), "IndexError: a mistake of ours"),
+    ],
+)
+def test_an_analysis_that_fails_is_named_and_the_others_are_kept(runs, tmp_path, monkeypatch, error, line):
+    def fail(scope, n_prompts):
+        raise error
+
+    working = ANALYSES["matching"]
+    monkeypatch.setitem(ANALYSES, "matching", Analysis(fail))
+    result, _ = run(runs, tmp_path)
+    assert result.rows[0].errors == {"matching": line} and result.rows[0].state == "failed"
+    assert list(result.rows[0].headlines) == ["performance"]
+    monkeypatch.setitem(ANALYSES, "matching", working)  # what failed is tried again, and only that
+    monkeypatch.setattr(registry, "measure_performance", None)
+    assert run(runs, tmp_path)[0].rows[0].done
+
+
+def test_a_checkpoint_that_goes_away_is_an_error_of_its_own(runs, tmp_path):
+    class Late(Here):
+        def run(self, work, jobs):
+            shutil.rmtree(runs / "a")
+            yield from super().run(work, jobs)
+
+    result, _ = run(runs, tmp_path, executor=Late())
+    assert "does not exist" in result.rows[0].errors[STARTING]
+
+
+def test_what_does_not_apply_is_said_and_not_asked_again(runs, tmp_path):
+    result, _ = run(runs, tmp_path, ("performance", "learned-features"))
+    assert result.rows[0].not_asked == ("learned-features",) and result.rows[0].done
+    assert result.table()[0]["learned-features"] == "does not apply"
+    assert run(runs, tmp_path, ("performance", "learned-features"))[1] == []
+
+
+def test_progress_counts_what_is_done(runs, tmp_path):
+    told = []
+    sweep(f"{runs}/*", tmp_path / "out", CHEAP, 80, executor=Here(), on_checkpoint=lambda *done: told.append(done))
+    assert told == [(f"{runs}/a", 4, 4)]
+
+
+@pytest.fixture
+def written(runs, tmp_path):
+    result = sweep([f"{runs}/*", f"{runs}/a@untrained-3"], tmp_path / "out", CHEAP, 80, executor=Here())
+    return result, write_sweep(result, tmp_path / "out", "mesascope sweep 'runs/*'")
+
+
+def test_tables_hold_every_checkpoint_and_every_claim(written):
+    result, files = written
+    rows = list(csv.DictReader(files.csv.open()))
+    assert [row["checkpoint"] for row in rows] == [row.source for row in result.rows]
+    trained, untrained = rows[0], rows[-1]
+    assert float(trained["loss"]) < float(untrained["loss"])
+    assert (
+        float(trained["performance.low"]) <= float(trained["performance.value"]) <= float(trained["performance.high"])
+    )
+    assert trained["error"] == "" and "truncated" in rows[2]["error"]
+    claims = list(csv.DictReader(files.claims.open()))
+    a = [claim["claim"] for claim in claims if claim["checkpoint"] == rows[0]["checkpoint"]]
+    assert {"matching.model", "matching.layer 1", "performance.w_std"} <= set(a)
+    assert a == [claim["claim"] for claim in claims if claim["checkpoint"] == rows[1]["checkpoint"]]
+
+
+def test_json_and_page_hold_the_same(written):
+    result, files = written
+    content = json.loads(files.json.read_text())
+    assert content["analyses"]["sweep"]["data"]["rows"] == json.loads(json.dumps(result.table()))
+    page = files.html.read_text()
+    assert all(row.source in page for row in result.rows) and "mesascope sweep &#39;runs/*&#39;" in page
+    assert [f'id="plot-sweep-{name}"' in page for name in CHEAP] == [True, True]
+
+
+def test_figures_draw_every_number_under_its_verdict(written):
+    result, _ = written
+    for name, figure in zip(CHEAP, result.figures(), strict=True):
+        traces = figure.plot.data
+        assert sum(len(trace.x) for trace in traces) == 3  # the run, its copy and a twin
+        assert {trace.name.rpartition(" (")[0] for trace in traces} == set(result.verdicts(name))
+
+
+def test_a_sweep_without_any_result_still_writes_its_table(tmp_path):
+    result = sweep("nowhere", tmp_path / "out", CHEAP, executor=Here())
+    files = write_sweep(result, tmp_path / "out")
+    assert result.figures() == () and result.claims[0].verdict == "1 failed"
+    assert "does not exist" in files.csv.read_text() and files.claims.read_text() == "\n"
+
+
+def test_an_unknown_analysis_is_refused(tmp_path):
+    with pytest.raises(MesascopeError, match="no analysis is called 'readout'"):
+        sweep("nowhere", tmp_path, ["readout"])
