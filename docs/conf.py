@@ -42,7 +42,6 @@ os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE / "_ext"), *filter(None, [o
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
 os.environ["PYTHONWARNINGS"] = "ignore:IProgress not found"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ["COLUMNS"] = "100"  # tables of the command line
 
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
