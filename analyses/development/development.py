@@ -8,9 +8,10 @@ from typing import Any, ClassVar
 from mesascope.analyses.claim import Claim, Figure, Result
 from mesascope.analyses.development.claims import change_claim, order_claim
 from mesascope.analyses.development.followed import Followed, choose
+from mesascope.analyses.development.measured import SCHEMA, Measured
 from mesascope.analyses.development.series import Series, by_id
-from mesascope.analyses.development.store import Measured, Store, fingerprint
 from mesascope.analyses.scope import Scope, attach
+from mesascope.analyses.store import Store, content_key, fingerprint
 from mesascope.models import MesascopeError, checkpoints_of
 from mesascope.probes.change_points import MIN_POINTS
 
@@ -172,11 +173,11 @@ class _Survey:
         weights = fingerprint(scope)
         for name, followed in self.followed.items():
             settings = {"n_prompts": self.n_prompts, "ids": followed.ids}
-            key = self.store.key(scope, weights, name, settings)
-            measured = self.store.read(name, key)
+            key = content_key(scope, weights, schema=SCHEMA, analysis=name, settings=settings)
+            measured = Measured.read(self.store, name, key)
             if measured is None:
                 measured = self._run(scope, followed)
-                self.store.write(name, key, measured)
+                measured.write(self.store, name, key)
             if measured.error:
                 self.skipped.append(f"{name} could not be measured at step {step}: {measured.error}.")
             self._found[name].append((step, measured))

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from mesascope.analyses import attach
+from mesascope.analyses import store as stored
 from mesascope.analyses.registry import ANALYSES
 from mesascope.analyses.selection import choose_analyses
 from mesascope.analyses.store import Store, content_key, fingerprint
@@ -45,13 +46,15 @@ def test_any_change_of_a_weight_changes_the_fingerprint():
     assert fingerprint(scope) != before
 
 
-def test_a_key_depends_on_all_that_determines_the_numbers(tiny_run):
+def test_a_key_depends_on_all_that_determines_the_numbers(tiny_run, monkeypatch):
     def key(seed=0, w_std=None, **settings):
         scope = attach(tiny_run, seed=seed, w_std=w_std)
         return content_key(scope, fingerprint(scope), **settings)
 
     keys = [key(), key(seed=1), key(w_std=2.0), key(n_prompts=10), key(n_prompts=20)]
     assert len(set(keys)) == len(keys) and key() == keys[0]
+    monkeypatch.setattr(stored, "__version__", "other")
+    assert key() not in keys
 
 
 def test_analyses_are_chosen_by_name_in_the_order_of_the_report():
