@@ -36,7 +36,8 @@ def attending(weights, target="y"):
 
 
 def scores(pattern, points, queries=QUERIES):
-    return query_sums(pattern, similarities(*points, queries), ROLES, queries)
+    xs, ys = points
+    return query_sums(pattern, similarities(xs, ys, queries), ROLES, queries)
 
 
 @pytest.mark.parametrize("target", ["x", "y"])
@@ -100,9 +101,9 @@ def test_a_head_that_attends_to_nothing_has_no_scores_and_no_nan(points):
 
 def test_tokens_that_hold_both_are_one_group(points):
     roles = TokenRoles.of(LAYOUTS["joint"], N_POINTS, N_DIMS)
-    products = points[0] @ points[0].mT
-    pattern = products[:, None].clone()
-    sums = query_sums(pattern, similarities(*points, [5]), roles, [5])
+    xs, ys = points
+    pattern = (xs @ xs.mT)[:, None].clone()
+    sums = query_sums(pattern, similarities(xs, ys, [5]), roles, [5])
     assert correlation(sums, "y", "similar").item() == pytest.approx(1)
     assert "x mass" not in sums and copy_sums(as_shares(pattern), roles) == {}
 

@@ -1,0 +1,174 @@
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from mesascope.analyses import Scope, attach
+from mesascope.analyses.induction import find_induction, holds_heads
+from mesascope.analyses.induction.attention import read_attention
+from mesascope.models import (
+    HookedRegressor,
+    LeastSquares,
+    LinearRegression,
+    MesascopeError,
+    RegressorConfig,
+    copy_then_descend,
+    gradient_descent,
+    induction,
+    optimal_step,
+    regauge,
+)
+from mesascope.models.tasks import AssociativeRecall
+from tests.analyses.induction.conftest import TASK
+from tests.models.families import FAMILIES, task_of
+
+
+def quick(scope, **given):
+    """A result on few prompts."""
+    return find_induction(scope, **({"n_prompts": 40, "n_scored": 40} | given))
+
+
+def test_a_planted_copy_feeds_the_planted_step_as_key(copied):
+    assert copied.verdict == "induction circuit: copy head L1H0 feeds query head L2H0"
+    by_use = {path.knockout.components: path.factor.value for path in copied.losses.paths}
+    assert by_use[("k",)] == pytest.approx(by_use[("q", "k", "v")]) and by_use[("k",)] > 1.5
+    assert by_use[("q",)] == pytest.approx(1) == by_use[("v",)]
+    copier, asker = copied.heads
+    assert copier.copy.score.value == pytest.approx(1) and copier.copy.form == "y to x"
+    assert asker.towards("y").strength == pytest.approx(1) and asker.writes.value == pytest.approx(1)
+
+
+def test_a_planted_induction_head_is_found_both_ways(discrete):
+    assert discrete.verdict == "induction circuit: copy head L1H0 feeds query head L2H0"
+    assert discrete.construction == "induction as 1 step of GD"
+    copier, asker = discrete.discrete
+    assert copier.previous.value == pytest.approx(1, abs=1e-4) and copier.one_back == pytest.approx(1, abs=1e-4)
+    assert asker.prefix.value == pytest.approx(1, abs=1e-4)
+    assert (asker.copying, asker.matching, asker.writing) == pytest.approx((1, 1, 1), abs=1e-4)
+    assert discrete.heads[1].towards("y").strength == pytest.approx(1, abs=1e-4)
+
+
+def test_tokens_that_hold_both_need_query_heads_only(stepped):
+    assert stepped.verdict == "query heads only (tokens hold x and y)"
+    (claim,) = [claim for claim in stepped.claims if claim.id == "induction.copy"]
+    assert claim.verdict == "not needed: tokens hold x and y" and claim.value is None
+    assert stepped.derivatives is None and stepped.heads[0].copy is None
+    assert stepped.heads[0].query.strength == pytest.approx(1)
+
+
+@pytest.mark.parametrize("family", ["decoder", "separate", "lsa", "induction"])
+def test_an_untrained_model_has_no_circuit_and_every_score(family):
+    cfg = FAMILIES[family]
+    found = quick(attach(HookedRegressor(cfg, 5), task=task_of(cfg)), weigh=False)
+    assert found.verdict in ("no circuit", "undetermined") and not found.copy_heads
+    ids = [claim.id for claim in found.claims]
+    assert ids[:3] == ["induction.model", "induction.copy", "induction.query"]
+    assert f"induction.layer{cfg.n_layers}.head{cfg.n_heads - 1}" in ids and len(ids) == len(set(ids))
+    (query,) = [claim for claim in found.claims if claim.id == "induction.query"]
+    (low, high), value = query.ci or (1.0, 0.0), query.value or 0.0
+    assert low <= value <= high and (query.null or 0.0) > 0
+
+
+def test_models_with_heads_are_all_but_lstms():
+    for family, cfg in FAMILIES.items():
+        assert holds_heads(attach(HookedRegressor(cfg), task=task_of(cfg))) is ("lstm" not in family)
+
+
+@pytest.mark.parametrize("family", ["tied decoder", "relu", "scratch", "layer norm before slots"])
+def test_architectures_of_every_kind_are_read_without_ablations(family):
+    cfg = FAMILIES[family]
+    found = quick(attach(HookedRegressor(cfg, 1), task=task_of(cfg)), ablate=False, weigh=False)
+    assert found.verdict == "undetermined" and found.losses is None and found.composed == ()
+    assert json.dumps(found.to_json(), allow_nan=False)
+
+
+def test_the_numbers_are_all_in_the_data(copied, discrete):
+    for found in (copied, discrete):
+        data = json.loads(json.dumps(found.to_json(), allow_nan=False))["data"]
+        assert [head["label"] for head in data["heads"]] == ["L1H0", "L2H0"]
+        assert data["verdict"] == found.verdict and data["losses"]["effects"] and data["composition"]
+        assert len(data["patterns"]) == 2 and len(data["patterns"][0]) == len(data["tokens"])
+    assert discrete.data()["discrete"] and copied.data()["derivatives"]["previous"]["value"] > 0
+
+
+def test_the_result_hangs_on_the_seed_and_on_nothing_else():
+    scope = attach(gradient_descent(3, 15, [1.0]), task=TASK)
+    one = quick(scope, weigh=False)
+    again = quick(replace(scope), weigh=False)
+    other = quick(scope, seed=1, weigh=False)
+    assert one.to_json() == again.to_json() != other.to_json() and other.seed == 1
+    assert quick(scope, weigh=False) is one
+
+
+def test_no_gauge_of_the_heads_changes_a_reading():
+    cfg = RegressorConfig(n_dims=3, n_points=8, n_layers=2, n_heads=1, d_model=12, d_head=6)
+    task = LinearRegression(n_dims=3, n_points=8)
+    model = HookedRegressor(cfg, 2).double()
+    one, two = (read_attention(Scope(m, task, "x"), 40).heads for m in (model, regauge(model, 4)))
+    for mine, theirs in zip(one, two, strict=True):
+        assert mine.copying[0].score.value == pytest.approx(theirs.copying[0].score.value)
+        assert mine.query.strength == pytest.approx(theirs.query.strength)
+
+
+def test_a_rotation_of_x_changes_no_correlation_of_a_planted_step(stepped):
+    turned = gradient_descent(3, 15, [optimal_step(TASK).eta])
+    Q = torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(0)))[0]
+    with torch.no_grad():
+        for W in (turned.attentions[0].W_Q, turned.attentions[0].W_K):
+            W[0, :3] = Q @ W[0, :3]
+    found = find_induction(attach(turned, task=TASK), n_prompts=200, ablate=False)
+    assert found.heads[0].query.strength == pytest.approx(stepped.heads[0].query.strength)
+
+
+def test_behind_layers_without_attention_the_features_are_compared():
+    cfg = FAMILIES["sine-gd"]
+    found = quick(attach(HookedRegressor(cfg, 1), task=task_of(cfg)), ablate=False)
+    assert found.heads[0].query.strength == pytest.approx(1, abs=1e-5)  # by its architecture
+    assert found.query_verdicts["L2H0"] == "undetermined"  # and untrained ones do the same
+
+
+def test_another_discrete_task_is_measured_on_repeated_tokens_too():
+    task = AssociativeRecall(n_dims=16, n_points=15)
+    scope = attach(induction(16, 15, 3.0), task=task)
+    found = quick(scope, ablate=False, weigh=False)
+    assert found.discrete[1].prefix.value == pytest.approx(1, abs=1e-4)
+
+
+def test_a_model_without_attention_is_refused():
+    cfg = FAMILIES["lstm"]
+    with pytest.raises(MesascopeError, match="has no attention.*zoo:decoder-d5"):
+        find_induction(attach(HookedRegressor(cfg), task=task_of(cfg)))
+
+
+def test_a_bare_predictor_is_refused():
+    scope = attach(LeastSquares())
+    assert not holds_heads(scope)
+    with pytest.raises(MesascopeError, match="no layers to probe"):
+        find_induction(scope)
+
+
+@pytest.mark.parametrize("given", [dict(n_prompts=39), dict(n_scored=20)])
+def test_too_few_prompts_are_refused(given):
+    with pytest.raises(MesascopeError, match="at least 40"):
+        find_induction(attach(gradient_descent(3, 15, [1.0]), task=TASK), **given)
+
+
+def test_a_model_that_predicts_nan_is_refused():
+    model = copy_then_descend(3, 15, 1.0)
+    with torch.no_grad():
+        model.attentions[1].out_weight.fill_(torch.nan)
+    with pytest.raises(MesascopeError, match="NaN"):
+        quick(attach(model, task=TASK), weigh=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["zoo:decoder-isotropic", "zoo:separate-tokens", "zoo:induction", "zoo:lsa-2"])
+def test_trained_specimens_have_the_heads_that_they_are_known_for(name):
+    found = find_induction(attach(name), weigh=False)
+    if name == "zoo:lsa-2":
+        assert found.verdict == "query heads only (tokens hold x and y)"
+    else:
+        assert found.verdict.startswith("induction circuit: copy head")
+        assert max(union.value for union in found.attention.unions.values()) >= 0.8
+    assert max(head.query.strength for head in found.query_heads) >= 0.5
