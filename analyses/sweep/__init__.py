@@ -2,7 +2,7 @@
 
 from mesascope.analyses.sweep.cluster import Cluster
 from mesascope.analyses.sweep.processes import LocalProcesses
-from mesascope.analyses.sweep.sweep import Sweep, sweep
+from mesascope.analyses.sweep.sweep import Sweep, sweep_checkpoints
 from mesascope.analyses.sweep.write import write_sweep
 
-__all__ = ["Cluster", "LocalProcesses", "Sweep", "sweep", "write_sweep"]
+__all__ = ["Cluster", "LocalProcesses", "Sweep", "sweep_checkpoints", "write_sweep"]

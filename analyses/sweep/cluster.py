@@ -1,5 +1,7 @@
 """Jobs on a cluster, through submitit."""
 
+import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,8 @@ from mesascope.models import MesascopeError
 
 ARRAY = 500
 """Jobs in an array; Slurm allows 1001 unless told otherwise."""
+LOST_S = 30.0
+"""Seconds that a task without an answer may be out of the queue: a shared disk shows files late."""
 
 
 class Cluster:
@@ -60,20 +64,52 @@ class Cluster:
         Raises:
             MesascopeError: The cluster takes no jobs.
         """
-        from submitit.helpers import as_completed
-
-        submitted = []
+        waiting: dict[Any, Job] = {}
         try:
             try:
                 for start in range(0, len(jobs), ARRAY):
-                    submitted += self._executor.map_array(work, jobs[start : start + ARRAY])
+                    some = jobs[start : start + ARRAY]
+                    waiting |= dict(zip(self._executor.map_array(work, some), some, strict=True))
             except Exception as error:  # FailedJobError, CalledProcessError: whatever sbatch stumbles on
                 raise MesascopeError(f"{self.cluster} takes no jobs: {in_a_line(error)}") from error
-            by_id = {task.job_id: job for task, job in zip(submitted, jobs, strict=True)}
-            for task in as_completed(submitted, poll_frequency=self.poll_s):
-                failure = task.exception()
-                yield by_id[task.job_id], task.result() if failure is None else {STARTING: in_a_line(failure)}
+            seen = dict.fromkeys(waiting, time.monotonic())
+            while waiting:
+                queue = self._queue()
+                for task in list(waiting):
+                    if queue is None or task.job_id in queue:
+                        seen[task] = time.monotonic()
+                    if self._answered(task):
+                        yield waiting.pop(task), _answer(task)
+                    elif time.monotonic() - seen[task] > LOST_S:
+                        yield waiting.pop(task), {STARTING: _lost(task)}
+                if waiting:
+                    time.sleep(self.poll_s)
         finally:
-            for task in submitted:
-                if not task.done():
-                    task.cancel()
+            for task in waiting:
+                task.cancel()
+
+    def _answered(self, task: Any) -> bool:
+        """Slurm's own accounts are not asked: small clusters keep none, and then a killed task never ends."""
+        return bool(task.paths.result_pickle.exists() if self.cluster == "slurm" else task.done())
+
+    def _queue(self) -> set[str] | None:
+        """Our tasks that are queued or running; None if that cannot be told now."""
+        if self.cluster != "slurm":
+            return None
+        listed = subprocess.run(["squeue", "--me", "-h", "-r", "-o", "%i"], capture_output=True, text=True)
+        return set(listed.stdout.split()) if listed.returncode == 0 else None
+
+
+def _answer(task: Any) -> Errors:
+    failure = task.exception()
+    if failure is not None:  # with its whole trace, of which the end says what it was
+        return {STARTING: " ".join(str(failure).split())[-300:]}
+    errors: Errors = task.result()
+    return errors
+
+
+def _lost(task: Any) -> str:
+    return (
+        f"task {task.job_id} left the queue without an answer, killed or out of time or memory; its log is "
+        f"{task.paths.stderr}; give it more --minutes or --cpus"
+    )

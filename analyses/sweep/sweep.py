@@ -111,7 +111,7 @@ class Sweep(Result):
         }
 
 
-def sweep(
+def sweep_checkpoints(
     patterns: str | Sequence[str],
     out: str | Path,
     analyses: Sequence[str] | None = None,

@@ -46,10 +46,10 @@ def sweep(
     w_std: WStd = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure many checkpoints, here or on a cluster; continue where a sweep was stopped; one table at the end."""
+    """Measure many checkpoints, here or on a cluster, and continue where that was stopped."""
     from mesascope.analyses.report.write import check_writable
     from mesascope.analyses.sweep import Cluster, LocalProcesses, write_sweep
-    from mesascope.analyses.sweep import sweep as run
+    from mesascope.analyses.sweep import sweep_checkpoints as run
     from mesascope.analyses.sweep.addresses import find_checkpoints
 
     check_writable(out)

@@ -6,7 +6,7 @@ import pytest
 
 from mesascope.analyses import registry
 from mesascope.analyses.registry import ANALYSES, Analysis
-from mesascope.analyses.sweep import sweep, write_sweep
+from mesascope.analyses.sweep import sweep_checkpoints, write_sweep
 from mesascope.analyses.sweep.job import STARTING
 from mesascope.models import MesascopeError
 
@@ -22,7 +22,7 @@ def quick():
 
 def run(runs, tmp_path, analyses=CHEAP, executor=None, **settings):
     here = executor or Here()
-    return sweep(f"{runs}/*", tmp_path / "out", analyses, 80, executor=here, **settings), here.seen
+    return sweep_checkpoints(f"{runs}/*", tmp_path / "out", analyses, 80, executor=here, **settings), here.seen
 
 
 def test_broken_foreign_and_copied_checkpoints_are_lines_of_the_table(runs, tmp_path):
@@ -62,10 +62,10 @@ def test_a_sweep_that_was_stopped_goes_on_where_it_was(runs, tmp_path, tiny_run)
     sources = [f"{runs}/a", f"{runs}/a@untrained-1", f"{runs}/a@untrained-2"]
     stopped, rest = Here(stop_after=2), Here()
     with pytest.raises(KeyboardInterrupt):
-        sweep(sources, tmp_path / "out", CHEAP, 80, executor=stopped)
-    result = sweep(sources, tmp_path / "out", CHEAP, 80, executor=rest)
+        sweep_checkpoints(sources, tmp_path / "out", CHEAP, 80, executor=stopped)
+    result = sweep_checkpoints(sources, tmp_path / "out", CHEAP, 80, executor=rest)
     assert (stopped.seen, rest.seen) == (sources[:2], sources[2:])
-    whole = sweep(sources, tmp_path / "whole", CHEAP, 80, executor=Here())
+    whole = sweep_checkpoints(sources, tmp_path / "whole", CHEAP, 80, executor=Here())
     assert [row.headlines for row in whole.rows] == [row.headlines for row in result.rows]
 
 
@@ -116,13 +116,15 @@ def test_what_does_not_apply_is_said_and_not_asked_again(runs, tmp_path):
 
 def test_progress_counts_what_is_done(runs, tmp_path):
     told = []
-    sweep(f"{runs}/*", tmp_path / "out", CHEAP, 80, executor=Here(), on_checkpoint=lambda *done: told.append(done))
+    sweep_checkpoints(
+        f"{runs}/*", tmp_path / "out", CHEAP, 80, executor=Here(), on_checkpoint=lambda *done: told.append(done)
+    )
     assert told == [(f"{runs}/a", 4, 4)]
 
 
 @pytest.fixture
 def written(runs, tmp_path):
-    result = sweep([f"{runs}/*", f"{runs}/a@untrained-3"], tmp_path / "out", CHEAP, 80, executor=Here())
+    result = sweep_checkpoints([f"{runs}/*", f"{runs}/a@untrained-3"], tmp_path / "out", CHEAP, 80, executor=Here())
     return result, write_sweep(result, tmp_path / "out", "mesascope sweep 'runs/*'")
 
 
@@ -160,7 +162,7 @@ def test_figures_draw_every_number_under_its_verdict(written):
 
 
 def test_a_sweep_without_any_result_still_writes_its_table(tmp_path):
-    result = sweep("nowhere", tmp_path / "out", CHEAP, executor=Here())
+    result = sweep_checkpoints("nowhere", tmp_path / "out", CHEAP, executor=Here())
     files = write_sweep(result, tmp_path / "out")
     assert result.figures() == () and result.claims[0].verdict == "1 failed"
     assert "does not exist" in files.csv.read_text() and files.claims.read_text() == "\n"
@@ -168,4 +170,4 @@ def test_a_sweep_without_any_result_still_writes_its_table(tmp_path):
 
 def test_an_unknown_analysis_is_refused(tmp_path):
     with pytest.raises(MesascopeError, match="no analysis is called 'readout'"):
-        sweep("nowhere", tmp_path, ["readout"])
+        sweep_checkpoints("nowhere", tmp_path, ["readout"])
