@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from mesascope.analyses.claim import Figure, Result, finite
-from mesascope.analyses.report.tables import table_of
+from mesascope.analyses.report.tables import packed, table_of
 
 LEADS = {"predictions": "Predictions", "weights": "Weights", "causes": "Causes"}
 """What stands before each of the three sentences."""
@@ -36,9 +36,9 @@ class Numbered:
         return simple_html(self.figure.equation)
 
     @property
-    def table(self) -> list[list[Any]]:
+    def table(self) -> dict[str, Any]:
         """Its values, exactly."""
-        return finite(table_of(self.figure.plot))
+        return packed(finite(table_of(self.figure.plot)))
 
 
 @dataclass(frozen=True)

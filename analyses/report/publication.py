@@ -85,6 +85,7 @@ def for_paper(plot: "PlotlyFigure") -> "PlotlyFigure":
     paper.update_layout(
         font=font, width=width, height=_height(plot, width), margin={"l": 55, "r": 15, "t": 22, "b": 45}
     )
+    paper.update_layout(updatemenus=[], sliders=[], overwrite=True)  # nothing can be chosen on paper
     paper.update_annotations(font={"size": FONT, "color": INK})
     for update in (paper.update_xaxes, paper.update_yaxes):
         update(automargin=True, title_standoff=6, tickfont_size=FONT - 1)

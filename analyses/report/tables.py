@@ -11,15 +11,15 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, Any]
 
-SERIES = "series"
+OTHERS = ("series", "choice", "panel", "x", "y", "z", "low", "high", "text")
 
 
 def table_of(plot: "PlotlyFigure") -> list[list[Any]]:
     """Every drawn value of every trace, one to a row, under a header.
 
-    Columns are `series` (the trace's name), then x, y and z by the titles of their axes where all panels share them,
-    `low` and `high` of intervals, and whatever a table in the figure has. Positions that stand for a label are given
-    as that label; what a row has not is None.
+    Columns are `series` (a trace's name), `choice` (of a menu or of frames) and `panel`, then x, y and z by the titles
+    of their axes where all panels share them, `low` and `high` of intervals, and whatever a table in the figure has.
+    Positions that stand for a label are given as that label; what a row has not is None.
     """
     named = _titles(plot)
     rows = [{named.get(key, key): value for key, value in row.items()} for row in _rows(plot)]
@@ -28,15 +28,43 @@ def table_of(plot: "PlotlyFigure") -> list[list[Any]]:
     return [header, *([row.get(key) for key in header] for row in rows)]
 
 
+def packed(table: list[list[Any]]) -> dict[str, Any]:
+    """A table by its columns, what is often repeated by its number: maps of attention are a tenth of their rows."""
+    header, *rows = table
+    columns: list[Any] = []
+    for column in map(list, zip(*rows, strict=True)):
+        words = list(dict.fromkeys(column))
+        number = {word: i for i, word in enumerate(words)}
+        few = 4 * len(words) < len(column)
+        columns.append({"words": words, "index": [number[word] for word in column]} if few else column)
+    return {"header": header, "columns": columns}
+
+
 def _rows(plot: "PlotlyFigure") -> Iterator[Row]:
-    frames = [frame.data for frame in plot.frames] or [plot.data]
-    for frame, traces in zip(plot.frames or [None], frames, strict=True):
-        at = {} if frame is None else {"frame": frame.name}
-        for number, trace in enumerate(traces):
+    if not plot.frames:
+        choices = _choices(plot)
+        for number, trace in enumerate(plot.data):
+            yield from _named(trace.name, choices.get(number), _trace_rows(plot, trace))
+    for frame in plot.frames:
+        for number, trace in enumerate(frame.data):
             # A frame may leave out what does not change, such as names.
-            name = trace.name or (plot.data[number].name if number < len(plot.data) else None) or ""
-            for row in _trace_rows(plot, trace):
-                yield {SERIES: name, **at, **row}
+            name = trace.name or (plot.data[number].name if number < len(plot.data) else None)
+            yield from _named(name, frame.name, _trace_rows(plot, trace))
+
+
+def _named(name: str | None, choice: str | None, rows: Iterator[Row]) -> Iterator[Row]:
+    yield from ({"series": name, "choice": choice, **row} for row in rows)
+
+
+def _choices(plot: "PlotlyFigure") -> dict[int, str]:
+    """What to choose in the figure's menu to see a trace that is not always shown."""
+    buttons = [button for menu in plot.layout.updatemenus for button in menu.buttons if button.args]
+    shown = [(button.label, button.args[0].get("visible", ())) for button in buttons]
+    return {
+        number: next(label for label, visible in shown if visible[number])
+        for number in range(len(plot.data))
+        if sum(bool(visible[number]) for _, visible in shown if len(visible) > number) == 1
+    }
 
 
 def _trace_rows(plot: "PlotlyFigure", trace: Any) -> Iterator[Row]:
@@ -134,7 +162,7 @@ def _titles(plot: "PlotlyFigure") -> dict[str, str]:
     if len(bars) == 1 and (bar := bars.pop()):
         named["z"] = bar
     # Two columns of one name would lose one of them.
-    return named if len({*named.values(), SERIES}) == len(named) + 1 else {}
+    return named if len({*named.values(), *OTHERS}) == len(named) + len(OTHERS) else {}
 
 
 def _listed(values: Any) -> list[Any]:

@@ -167,9 +167,11 @@ def test_the_page_holds_the_json_that_lies_beside_it(open_page, report):
 def test_paper_is_light_and_shows_every_claim_whatever_the_screen(open_page, planted):
     page = open_page(planted, color_scheme="dark").page
     on_screen = ink(page)
+    assert page.locator(".updatemenu-header").count() == 1
     page.emulate_media(media="print", color_scheme="dark")
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert ink(page) == {PAPER_INK} and on_screen == {DARK_INK}
+    assert page.locator(".updatemenu-header").count() == 0
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert page.locator("details.more[open]").count() == 1
     assert not page.locator("nav.contents").is_visible() and not page.locator("button:visible").count()

@@ -1,12 +1,13 @@
 "use strict";
-const PAPER = {ink: "#1b1b1f", ground: "#ffffff", size: {width: 660}}; // the text width of A4, within US Letter's too
+// 660 pixels are the text width of A4, within US Letter's too; nothing can be chosen from a menu on paper.
+const PAPER = {ink: "#1b1b1f", ground: "#ffffff", fixed: {width: 660, updatemenus: [], sliders: []}};
 const CLEAR = "rgba(0,0,0,0)";
 const plots = [...document.querySelectorAll(".plot")];
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const content = id => JSON.parse(document.getElementById(id).textContent);
 function screenTheme() {
   const style = getComputedStyle(document.documentElement);
-  return {ink: style.getPropertyValue("--ink").trim(), ground: style.getPropertyValue("--ground").trim(), size: {}};
+  return {ink: style.getPropertyValue("--ink").trim(), ground: style.getPropertyValue("--ground").trim(), fixed: {}};
 }
 
 // A line must stand out from its ground by 2.5 (WCAG's contrast); one that does not is mixed with ink until it does.
@@ -48,10 +49,10 @@ function themed({data, layout, frames}, theme) {
     data: data.map(trace => inked(trace, theme)),
     layout: {
       ...layout, font: {...layout.font, color: theme.ink}, annotations: notes,
-      paper_bgcolor: CLEAR, plot_bgcolor: CLEAR, ...theme.size,
+      paper_bgcolor: CLEAR, plot_bgcolor: CLEAR, ...theme.fixed,
     },
     frames,
-    config: {responsive: !theme.size.width, displaylogo: false, modeBarButtonsToRemove: ["toImage"]},
+    config: {responsive: !theme.fixed.width, displaylogo: false, modeBarButtonsToRemove: ["toImage"]},
   };
 }
 function draw(plot, theme = screenTheme()) {
@@ -84,9 +85,15 @@ addEventListener("afterprint", () => {
   plots.forEach(plot => draw(plot));
 });
 
+const unpacked = column => Array.isArray(column) ? column : column.index.map(i => column.words[i]);
+function tableOf(plot) {
+  const {header, columns} = content(plot.dataset.table);
+  const whole = columns.map(unpacked);
+  return [header, ...(whole[0] ?? []).map((_, row) => whole.map(column => column[row]))];
+}
 // A cell that holds a comma, a quote or a line break is quoted (RFC 4180).
 const cell = value => /[",\r\n]/.test(value ?? "") ? `"${String(value).replaceAll('"', '""')}"` : String(value ?? "");
-const csv = plot => content(plot.dataset.table).map(row => row.map(cell).join(",")).join("\r\n") + "\r\n";
+const csv = plot => tableOf(plot).map(row => row.map(cell).join(",")).join("\r\n") + "\r\n";
 
 function save(text, name) {
   const link = document.createElement("a");
@@ -113,7 +120,7 @@ const SHOWN = 500;
 for (const values of document.querySelectorAll("details.values")) {
   values.addEventListener("toggle", () => {
     if (!values.open || values.querySelector("table")) return;
-    const [header, ...rows] = content(document.getElementById(values.dataset.plot).dataset.table);
+    const [header, ...rows] = tableOf(document.getElementById(values.dataset.plot));
     const region = document.createElement("div");
     Object.assign(region, {className: "scroll", tabIndex: 0, role: "region"});
     region.setAttribute("aria-label", values.querySelector("summary").textContent);
@@ -133,13 +140,13 @@ for (const values of document.querySelectorAll("details.values")) {
 // A plot by keyboard: one value after the other, or the first of another series.
 const SIDE = {ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1};
 for (const plot of plots) {
-  let at = -1;
+  let at = -1, table;
   plot.addEventListener("keydown", event => {
     const side = SIDE[event.key];
     if (!side || event.target !== plot) return;
     event.preventDefault();
-    const [header, ...rows] = content(plot.dataset.table);
-    const keys = ["series", "panel", "frame"].map(name => header.indexOf(name));
+    const [header, ...rows] = table ??= tableOf(plot);
+    const keys = ["series", "choice", "panel"].map(name => header.indexOf(name));
     const series = row => JSON.stringify(keys.map(key => row?.[key]));
     const across = event.key === "ArrowUp" || event.key === "ArrowDown";
     const from = series(rows[at]);

@@ -33,13 +33,13 @@ class Planted(Result):
     def figures(self) -> tuple[Figure, ...]:
         """The second shows claims 10 to 19."""
         lines = layer_lines([1, 2], {f"layer {i}": [1.0, 0.1**i] for i in range(6)}, {"null": [1.0, 1.0]}, "t", "loss")
+        cells = heatmap([1, 2], ["a", "b"], [[0.1, 0.2], [0.3, 0.4]], "t", "R²", text=True)
+        cells.update_layout(updatemenus=[{"buttons": [{"label": "all", "args": [{"visible": [True]}]}]}])
         table = go.Table(header={"values": ["head", "score"]}, cells={"values": [["L1H0", "L1H1"], [0.5, 0.25]]})
         drawn = [
             Figure("first", f"First{self.hostile}", "A <b>guide</b> of a < b.", with_band(["a", "b"], BAND, "R²")),
             Figure("second one", "Second", "Read it.", lines, ("planted.1?",), "y = x<sup>2</sup>", "Us (2026)"),
-            Figure(
-                "third", "Third", "Cells.", heatmap([1, 2], ["a", "b"], [[0.1, 0.2], [0.3, 0.4]], "t", "R²", text=True)
-            ),
+            Figure("third", "Third", "Cells.", cells),
             Figure("fourth", "Fourth", "A table.", go.Figure(table)),
         ]
         return tuple(drawn[: self.n_figures])

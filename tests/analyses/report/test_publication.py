@@ -79,6 +79,11 @@ def test_on_paper_all_words_are_dark_and_large_enough():
     assert plot.layout.font.size != FONT  # the report's own figure stays as it is
 
 
+def test_paper_has_no_menus():
+    plot = go.Figure(layout={"updatemenus": [{"buttons": [{"label": "a"}]}], "sliders": [{}]})
+    assert for_paper(plot).layout.updatemenus == for_paper(plot).layout.sliders == ()
+
+
 def test_a_legend_takes_no_room_from_a_column():
     one, four = (for_paper(lines([1], {str(i): [1.0] for i in range(n)}, "t", "loss")) for n in (1, 4))
     assert four.layout.height > one.layout.height

@@ -1,9 +1,10 @@
 import numpy as np
 import plotly.graph_objects as go
+import pytest
 from plotly.subplots import make_subplots
 
 from mesascope.analyses.plots import heatmap, lines, with_band
-from mesascope.analyses.report.tables import table_of
+from mesascope.analyses.report.tables import packed, table_of
 from mesascope.probes import Estimate
 
 
@@ -84,10 +85,26 @@ def test_a_table_keeps_its_columns():
     assert table_of(go.Figure(table)) == [["head", "copy score"], ["L1H0", 0.5], ["L1H1", 0.25]]
 
 
+def test_what_a_menu_shows_is_told_apart():
+    plot = go.Figure([go.Scatter(x=[1], y=[i]) for i in range(3)])
+    shown = {"layer 1": [True, False, True], "layer 2": [False, True, True]}
+    buttons = [{"label": label, "args": [{"visible": visible}]} for label, visible in shown.items()]
+    plot.update_layout(updatemenus=[{"buttons": buttons}])
+    assert table_of(plot) == [["choice", "x", "y"], ["layer 1", 1, 0], ["layer 2", 1, 1], [None, 1, 2]]
+
+
+@pytest.mark.parametrize("table", [[["a", "b"], *([i, "x" if i < 5 else None] for i in range(10))], [["a"]], [[]]])
+def test_a_packed_table_holds_every_value(table):
+    packs = packed(table)
+    columns = [[c["words"][i] for i in c["index"]] if isinstance(c, dict) else c for c in packs["columns"]]
+    assert [packs["header"], *map(list, zip(*columns, strict=True))] == table
+    assert len(table) < 9 or isinstance(packs["columns"][1], dict)
+
+
 def test_frames_are_told_apart():
     frames = [go.Frame(name=str(step), data=[go.Scatter(x=[1], y=[step])]) for step in (10, 20)]
     plot = go.Figure(go.Scatter(x=[1], y=[10], name="loss"), frames=frames)
-    assert table_of(plot) == [["series", "frame", "x", "y"], ["loss", "10", 1, 10], ["loss", "20", 1, 20]]
+    assert table_of(plot) == [["series", "choice", "x", "y"], ["loss", "10", 1, 10], ["loss", "20", 1, 20]]
 
 
 def test_an_empty_figure_is_an_empty_table():
