@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from mesascope.analyses.claim import Claim, Result
+from mesascope.analyses.induction import Induction, find_induction, holds_heads
 from mesascope.analyses.layers import layer_label
 from mesascope.analyses.matching import Matching, match_weights
 from mesascope.analyses.performance import Performance, measure_performance
@@ -56,6 +57,14 @@ class Followed:
 FOLLOWED: dict[str, Followed] = {
     Performance.name: Followed(
         lambda scope, n: measure_performance(scope, n), "excess loss", "excess loss on {}", r"(?!w_std$).*"
+    ),
+    Induction.name: Followed(
+        lambda scope, n: find_induction(scope, n_prompts=n, ablate=False, weigh=False),
+        "score",
+        "{} score",
+        "copy|query",
+        holds_heads,
+        "a model with heads",
     ),
     Readouts.name: Followed(lambda scope, n: fit_readouts(scope, n_prompts=2 * n, n_scored=n), "R²", "R² of {}"),
     SpectralResponse.name: Followed(

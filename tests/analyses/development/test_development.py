@@ -191,7 +191,7 @@ def test_every_analysis_that_is_followed_has_quantities_with_readable_names(tiny
             assert quantities and all(claim.id.startswith(f"{name}.") for claim in quantities)
             labels += [followed.label(claim.id) for claim in quantities]
     assert labels[0] == "excess loss on gaussian isotropic" and "excess loss on w_std" not in labels
-    assert {"R² of y in layer 1", "p of layer 1", "distance of layer 1"} <= set(labels)
+    assert {"query score", "R² of y in layer 1", "p of layer 1", "distance of layer 1"} <= set(labels)
 
 
 @pytest.mark.parametrize(
