@@ -3,9 +3,12 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+from mesascope.analyses.causality import Causes, trace_causes
+from mesascope.analyses.causality.places import has_a_traced_point
 from mesascope.analyses.claim import Result
 from mesascope.analyses.curvature import Curvature, detect_curvature
 from mesascope.analyses.identification import Identification, identify
+from mesascope.analyses.induction import Induction, find_induction, holds_heads
 from mesascope.analyses.matching import Matching, holds_constructions, match_weights
 from mesascope.analyses.performance import Performance, measure_performance
 from mesascope.analyses.readouts import Readouts, fit_readouts
@@ -93,6 +96,12 @@ ANALYSES: dict[str, Analysis] = {
         lambda scope, n: compare_on_features(scope),
         _steps_on_features,
         "layers before the only attention, which is linear and writes a y-slot",
+    ),
+    Induction.name: Analysis(lambda scope, n: find_induction(scope), holds_heads, "attention: an LSTM has no heads"),
+    Causes.name: Analysis(
+        lambda scope, n: trace_causes(scope),
+        has_a_traced_point,
+        "a hooked model on a regression task, and as many points before one that it reads as x has dimensions",
     ),
 }
 """Analyses by the name they have in `report.json`."""

@@ -3,6 +3,7 @@
 from mesascope.analyses.causality.variables import Variable
 from mesascope.analyses.scope import Scope
 from mesascope.models import HookedRegressor, MesascopeError
+from mesascope.models.tasks import Regression
 from mesascope.probes import Site
 
 SPARE = 3
@@ -26,6 +27,17 @@ def traced_point(scope: Scope) -> int:
             f"n_dims={n_dims}; attach with a task of at least n_points={n_dims + 1}"
         )
     return point
+
+
+def has_a_traced_point(scope: Scope) -> bool:
+    """Whether a model has a point whose prediction can be traced."""
+    if not (isinstance(scope.model, HookedRegressor) and isinstance(scope.task, Regression)):
+        return False
+    try:
+        traced_point(scope)
+    except MesascopeError:
+        return False
+    return True
 
 
 def sites_of(model: HookedRegressor, point: int, linear: bool = True) -> dict[Site, tuple[Variable, ...]]:

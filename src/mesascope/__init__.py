@@ -29,6 +29,11 @@ _HOME = {
     "detect_curvature": "mesascope.analyses",
     "check_construction": "mesascope.analyses",
     "compare_on_features": "mesascope.analyses",
+    "find_induction": "mesascope.analyses",
+    "trace_causes": "mesascope.analyses",
+    "trace_development": "mesascope.analyses",
+    "compare": "mesascope.analyses",
+    "sweep_checkpoints": "mesascope.analyses",
     "write_report": "mesascope.analyses",
 }
 
