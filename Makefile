@@ -40,10 +40,12 @@ chromium:
 	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; } || \
 	  echo "no Chromium was found and none could be installed: tests in a browser are skipped" >&2
 
-# Every notebook runs, and a warning or a cell that fails is an error; two pages at a time, one thread each.
-docs: $(STAMP)
+# Every notebook runs, and a warning or a cell that fails is an error; two pages at a time, one thread each. Then every
+# page is opened in Chromium. Screenshots of pages and reports stay in out/browser.
+docs: $(STAMP) chromium
 	rm -rf out/docs
 	OMP_NUM_THREADS=1 $(BIN)/sphinx-build -W --keep-going -q -j 2 -d out/doctrees docs out/docs
+	$(BIN)/pytest -q tests/browser/test_docs.py
 
 # The wheel is built from the sdist and used from an environment that knows nothing of this folder.
 WHEEL_VENV := .venv-wheel

@@ -121,5 +121,5 @@ def simple_html(text: str) -> Markup:
 
 def embed(value: Any) -> Markup:
     """JSON that is safe inside a script element."""
-    text = value if isinstance(value, str) else json.dumps(value, allow_nan=False)
+    text = value if isinstance(value, str) else json.dumps(value, allow_nan=False, separators=(",", ":"))
     return Markup(text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029"))
