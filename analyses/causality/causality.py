@@ -28,6 +28,7 @@ class Causes(Result):
     name: ClassVar[str] = "causality"
     title: ClassVar[str] = "Causality"
     question: ClassVar[str] = "Is what can be read off a layer also used?"
+    evidence = "causes"
 
     causes: tuple[Cause, ...]
     learner: str

@@ -47,6 +47,7 @@ class Induction(Result):
     question: ClassVar[str] = (
         "Which heads bring y to its x, which look for points like the query, and is that a circuit?"
     )
+    evidence = "causes"
 
     attention: Attention
     nulls: Nulls
