@@ -18,23 +18,20 @@ class Slopes:
 
     ZZ: Float[Tensor, "n_blocks k k"]
     Zy: Float[Tensor, "n_blocks k"]
-    yy: Float[Tensor, " n_blocks"]
 
     @staticmethod
     def zeros(n_blocks: int, k: int) -> "Slopes":
         """Nothing seen yet."""
-        shapes = (n_blocks, k, k), (n_blocks, k), (n_blocks,)
-        return Slopes(*(torch.zeros(shape, dtype=torch.float64) for shape in shapes))
+        return Slopes(*(torch.zeros(n_blocks, *shape, dtype=torch.float64) for shape in ((k, k), (k,))))
 
     def update(self, block: int, z: Float[Tensor, "batch k"], y: Float[Tensor, " batch"]) -> None:
         """Add prompts to a block, in place."""
         z, y = z.double().cpu(), y.double().cpu()
         self.ZZ[block] += z.mT @ z
         self.Zy[block] += y @ z
-        self.yy[block] += y @ y
 
     def __add__(self, other: "Slopes") -> "Slopes":
-        return Slopes(self.ZZ + other.ZZ, self.Zy + other.Zy, self.yy + other.yy)
+        return Slopes(self.ZZ + other.ZZ, self.Zy + other.Zy)
 
     @property
     def estimates(self) -> list[Estimate]:

@@ -10,15 +10,13 @@ from mesascope.analyses.causality.places import sites_of, traced_point
 from mesascope.analyses.causality.site_readouts import Key, Look, fit_sites
 from mesascope.analyses.causality.tracing import N_BLOCKS, Tally, trace
 from mesascope.analyses.claim import Claim, Figure, Result
-from mesascope.analyses.scope import N_TWINS, Scope
+from mesascope.analyses.scope import Scope
 from mesascope.models import FilterLearner, LeastSquares, MesascopeError
 
 N_TWIN_PAIRS = 4 * N_BLOCKS
 """Pairs for each untrained twin."""
 N_ABLATED = 500
 """Prompts for each ablation of a component: there are many."""
-TWIN_ALPHAS = (1e-6, 1e-3, 1e-1)
-"""Fewer penalties for them: there are five, with all tokens of every layer to fit."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,9 @@ class Causes(Result):
     effects: Effects | None
     """Of heads and MLPs; None of an LSTM, which has neither."""
     n_twins: int
-    """Untrained twins whose activations stayed numbers."""
+    """Untrained twins that were run."""
+    n_lost: int
+    """Those of them whose activations left all numbers."""
     n_prompts: int
     n_pairs: int
     seed: int
@@ -53,10 +53,10 @@ class Causes(Result):
     def warnings(self) -> tuple[str, ...]:
         """What was left out."""
         found = []
-        if self.n_twins < N_TWINS:
+        if self.n_lost:
             found.append(
-                f"{N_TWINS - self.n_twins} of {N_TWINS} untrained twins leave all numbers, as deep linear attention "
-                "with random weights does; they are no null."
+                f"{self.n_lost} of {self.n_twins} untrained twins leave all numbers, as deep linear attention with "
+                "random weights does; they are no null."
             )
         if self.effects is None:
             found.append("An LSTM has neither heads nor MLPs: direct effects and what layers depend on are left out.")
@@ -82,6 +82,7 @@ class Causes(Result):
             "n_prompts": self.n_prompts,
             "n_pairs": self.n_pairs,
             "n_twins": self.n_twins,
+            "n_lost": self.n_lost,
             "effects": None if self.effects is None else self.effects.data(),
             "causes": [cause.data() for cause in self.causes],
         }
@@ -90,7 +91,7 @@ class Causes(Result):
 def trace_causes(
     scope: Scope,
     seed: int | None = None,
-    n_prompts: int = 4_000,
+    n_prompts: int = 2_000,
     n_pairs: int = 400,
     learner: FilterLearner | None = None,
 ) -> Causes:
@@ -106,13 +107,13 @@ def trace_causes(
     Args:
         scope: A hooked model on a regression task; on one that is not linear in x only y is traced.
         seed: Seed of the prompts; default the scope's.
-        n_prompts: Prompts to fit the readouts on.
+        n_prompts: Prompts to fit the readouts on, those of untrained twins too: with many features, R² grows with them.
         n_pairs: Pairs of base and source prompts, others than those.
         learner: Whose variables are meant; default least squares, whose w is the task's where there is no noise.
 
     Raises:
-        MesascopeError: The model is a bare predictor or predicts several numbers, the task is discrete, there are fewer
-            than 160 prompts or 40 pairs, or w is determined at no point that the model reads.
+        MesascopeError: The model is a bare predictor, its activations leave all numbers, the task is discrete, there
+            are fewer than 160 prompts or 40 pairs, or w is determined at no point that the model reads.
 
     Source: Geiger et al. (2021) for interchange interventions; departures: real-valued variables, a slope in place of
     an accuracy, and two regressors, since against x·(w_A − w_B) alone a destroyed prediction has a slope of 1/2.
@@ -129,27 +130,24 @@ def trace_causes(
 
 def _trace(scope: Scope, n_prompts: int, n_pairs: int, learner: FilterLearner) -> Causes:
     model = scope.hooked
-    if model.cfg.d_out > 1:
-        raise MesascopeError(f"{scope.source} predicts {model.cfg.d_out} numbers; causes are traced of one: d_out=1")
     point = traced_point(scope)
     sites = sites_of(model, point, scope.regression.linear)
     look = Look(scope, point, sites, learner)
     readouts = fit_sites(look, n_prompts)
     tallies = trace(look, readouts, n_pairs)
-    twins = [
-        found
-        for twin in scope.untrained
-        if (found := _trace_twin(replace(look, scope=twin), n_prompts // 4, min(n_pairs, N_TWIN_PAIRS))) is not None
-    ]
-    effects = measure_effects(look, N_ABLATED) if model.cfg.block == "transformer" else None
+    runs = [_trace_twin(replace(look, scope=twin), n_prompts, min(n_pairs, N_TWIN_PAIRS)) for twin in scope.untrained]
+    twins = [run for run in runs if run is not None]
+    effects = measure_effects(look, min(n_prompts, N_ABLATED)) if model.cfg.block == "transformer" else None
     causes = tuple(conclude(key, readouts[key], tallies[key], [twin[key] for twin in twins]) for key in look.keys)
-    return Causes(causes, learner.label, point, effects, len(twins), n_prompts, n_pairs, scope.seed)
+    return Causes(
+        causes, learner.label, point, effects, len(runs), len(runs) - len(twins), n_prompts, n_pairs, scope.seed
+    )
 
 
 def _trace_twin(look: Look, n_prompts: int, n_pairs: int) -> dict[Key, Tally] | None:
     """The interchanges alone; None of a twin whose activations leave all numbers, as in deep linear attention."""
     try:
-        readouts = fit_sites(look, max(8 * N_BLOCKS, n_prompts), TWIN_ALPHAS)
+        readouts = fit_sites(look, n_prompts)
     except MesascopeError:
         return None
     return trace(look, readouts, n_pairs, nulls=False)

@@ -51,7 +51,7 @@ class Cause:
     away: Estimate
     """Of the same change on minus what the base's own value predicts."""
     untrained: Estimate
-    """Slopes of untrained twins: mean, and the interval for one more."""
+    """The same of untrained twins, at most their R², for a finding takes both: mean, and the interval for one more."""
     pairs: tuple[tuple[float, float], ...] = field(default=(), repr=False)
     """(predicted, found) change of the prediction of some pairs."""
 
@@ -136,12 +136,13 @@ def conclude(key: Key, found: SiteReadout, tally: Tally, twins: Sequence[Tally])
         layer=int(hook.split(".")[1]) + 1,
         r2=own_r2,
         mismatched_r2=other_r2,
-        untrained_r2=_spread([_r2(twin, 0).value for twin in twins]),
+        # What is read worse than not at all is not read, however far the twin's activations run away.
+        untrained_r2=_spread([max(-1.0, _r2(twin, 0).value) for twin in twins]),
         held=found.held,
         own=found.alone.own,
         slopes={name: estimates[0] for name, estimates in slopes.items()},
         away=slopes["alone"][1] if "alone" in slopes else ZERO,
-        untrained=_spread([twin.slopes["alone"].estimates[0].value for twin in twins if "alone" in twin.slopes]),
+        untrained=_spread([_read_and_used(twin) for twin in twins if "alone" in twin.slopes]),
         pairs=tuple((predicted, found) for predicted, found in points),
     )
 
@@ -149,6 +150,12 @@ def conclude(key: Key, found: SiteReadout, tally: Tally, twins: Sequence[Tally])
 def _r2(tally: Tally, place: int) -> Estimate:
     errors, totals = tally.errors[:, place], tally.totals[:, place]
     return jackknife_ratio(-errors, totals, offset=1.0)
+
+
+def _read_and_used(twin: Tally) -> float:
+    """The slope, no further from zero than the R²: the scale of what an untrained model predicts means nothing."""
+    r2, slope = max(0.0, _r2(twin, 0).value), twin.slopes["alone"].estimates[0].value
+    return max(-r2, min(r2, slope))
 
 
 def _spread(draws: Sequence[float]) -> Estimate:

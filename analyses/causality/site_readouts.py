@@ -13,7 +13,7 @@ from mesascope.analyses.scope import Scope
 from mesascope.models import FilterLearner, HookedRegressor, MesascopeError, Prompts
 from mesascope.probes import Captured, LinearReadout, Moments, PatternInterchange, Site, capture
 
-ALPHAS = (1e-12, 1e-9, 1e-6, 1e-4, 1e-3, 1e-2, 1e-1)
+ALPHAS = (1e-12, 1e-8, 1e-5, 1e-3, 1e-2, 1e-1)
 """Relative penalties among which held-out prompts choose."""
 N_FOLDS = 4
 """One batch in so many chooses the penalty, the others fit."""
