@@ -3,6 +3,8 @@ from collections.abc import Callable
 
 import pytest
 
+from mesascope.analyses.induction import selftest as induction_selftest
+from mesascope.analyses.induction.selftest import CircuitCase, CircuitTest
 from mesascope.analyses.matching import selftest as matching_selftest
 from mesascope.analyses.matching.selftest import ConstructionCase, ConstructionTest
 
@@ -30,7 +32,9 @@ def planted(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
 @pytest.mark.parametrize("right", [True, False])
 def test_selftest_fails_when_a_learner_is_lost(run, planted, right):
     planted(right)
-    code, out, err = run("selftest", "--task", "isotropic", "--untrained", "2", "--constructions", "0")
+    code, out, err = run(
+        "selftest", "--task", "isotropic", "--untrained", "2", "--constructions", "0", "--circuits", "0"
+    )
     assert code == (0 if right else 1)
     assert "untrained models" in out and "2 of 2" in out
     if right:
@@ -43,7 +47,19 @@ def test_selftest_fails_when_a_learner_is_lost(run, planted, right):
 @pytest.mark.parametrize("right", [True, False])
 def test_selftest_prints_json_for_machines(run, planted, right):
     planted(right)
-    options = ("--task", "isotropic", "--untrained", "1", "--constructions", "0", "--json", "--seed", "5")
+    options = (
+        "--task",
+        "isotropic",
+        "--untrained",
+        "1",
+        "--constructions",
+        "0",
+        "--circuits",
+        "0",
+        "--json",
+        "--seed",
+        "5",
+    )
     code, out, _ = run("selftest", *options)
     content = json.loads(out)
     assert code == (0 if right else 1)
@@ -62,12 +78,24 @@ def test_selftest_fails_when_a_construction_is_lost(run, planted, monkeypatch, r
     planted(True)
     case = ConstructionCase("GD", "1 step of GD", "1 step of GD" if right else "", 1e-7, 0.0)
     monkeypatch.setattr(matching_selftest, "run_construction_test", lambda *_: ConstructionTest((case,), 0))
-    code, out, err = run("selftest", "--task", "isotropic", "--untrained", "0")
+    code, out, err = run("selftest", "--task", "isotropic", "--untrained", "0", "--circuits", "0")
     assert code == (0 if right else 1) and f"{int(right)} of 1" in out
     assert right or "failed: GD: expected 1 step of GD, got none at distance 1.0e-07" in err
 
 
-@pytest.mark.parametrize("arguments", [["--each", "0"], ["--untrained", "-1"], ["--constructions", "-1"]])
+@pytest.mark.parametrize("right", [True, False])
+def test_selftest_fails_when_a_circuit_is_lost(run, planted, monkeypatch, right):
+    planted(True)
+    case = CircuitCase("induction", "a circuit", "a circuit" if right else "no circuit", 0.5, 0.25)
+    monkeypatch.setattr(induction_selftest, "run_circuit_test", lambda *_, **__: CircuitTest((case,), 0))
+    code, out, err = run("selftest", "--task", "isotropic", "--untrained", "0", "--constructions", "0")
+    assert code == (0 if right else 1) and f"{int(right)} of 1" in out
+    assert right or "failed: induction: expected a circuit, got no circuit (copy score 0.500" in err
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--each", "0"], ["--untrained", "-1"], ["--constructions", "-1"], ["--circuits", "-1"]]
+)
 def test_selftest_refuses_to_plant_nothing(run, arguments):
     code, out, _ = run("selftest", *arguments)
     assert code == 2 and out == ""
