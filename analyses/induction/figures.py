@@ -25,7 +25,8 @@ MAX_LINES = 8
 
 def draw(result: "Induction") -> tuple[Figure, ...]:
     """All figures that there is something to draw for."""
-    figures = [attention_maps(result), _scores(result), _correlations(result), _by_point(result)]
+    figures = [attention_maps(result), _scores(result), _correlations(result)]
+    figures += [_by_point(result)] if result.attention.roles.copies or len(result.attention.queries) > 2 else []
     if result.losses is not None:
         figures += [_factors(result, result.losses), _losses(result, result.losses)]
         if result.losses.paths:
@@ -117,28 +118,27 @@ def _correlations(result: "Induction") -> Figure:
 
 
 def _by_point(result: "Induction") -> Figure:
+    """A panel for each kind of scores that there is more than one number of."""
     copies = [head for head in result.heads if head.label in _shown(result, "copy")]
     queries = [head for head in result.heads if head.label in _shown(result, "query")]
-    plot = make_subplots(rows=1, cols=2, subplot_titles=["copy score", "|correlation| with ⟨x_q, x_j⟩"])
-    points = list(result.attention.queries)
-    series: dict[str, list[float]] = {f"{h.label} copies": list(h.copy.by_point) for h in copies if h.copy is not None}
-    if copies:
-        for trace in lines(list(range(len(next(iter(series.values()))))), series, "", "").data:
-            plot.add_trace(trace, row=1, col=1)
-    later = [at for at, point in enumerate(points) if point > 1]  # with one point there is nothing to correlate
-    series = {f"{head.label} queries": [abs(head.query.by_point[at]) for at in later] for head in queries}
-    points = [points[at] for at in later]
-    for index, trace in enumerate(lines(points, series, "", "").data, start=len(copies)):
-        trace.update(line={"color": PALETTE[index % 8]}, marker={"color": PALETTE[index % 8]})
-        plot.add_trace(trace, row=1, col=2)
+    later = [point for point in result.attention.queries if point > 1]  # with one point there is nothing to correlate
+    at = [result.attention.queries.index(point) for point in later]
+    copied = {f"{head.label} copies": list(head.copy.by_point) for head in copies if head.copy is not None}
+    asked = {f"{head.label} queries": [abs(head.query.by_point[place]) for place in at] for head in queries}
+    panels = {"|correlation| with ⟨x_q, x_j⟩": (later, asked)} if len(later) > 1 or not copied else {}
+    if copied:
+        panels = {"copy score": (list(range(result.attention.roles.n_pairs)), copied), **panels}
+    plot = make_subplots(rows=1, cols=len(panels), subplot_titles=list(panels))
+    n_drawn = 0
+    for column, (points, series) in enumerate(panels.values(), start=1):
+        for trace in lines(points, series, "", "").data:
+            trace.update(line={"color": PALETTE[n_drawn % 8]}, marker={"color": PALETTE[n_drawn % 8]})
+            plot.add_trace(trace, row=1, col=column)
+            n_drawn += 1
     styled(plot, "", "")
-    plot.update_layout(margin={"t": 90}, legend={"y": 1.12})
+    plot.update_layout(margin={"t": 90}, legend={"y": 1.12}, showlegend=True)
     plot.update_xaxes(title_text="point", zeroline=False, gridcolor="rgba(128,128,128,.25)")
     plot.update_yaxes(range=[-0.05, 1.05], zeroline=False, gridcolor="rgba(128,128,128,.25)")
-    if not copies:
-        plot.add_annotation(
-            text="nothing to copy: tokens hold x and y", x=0.5, y=0.5, xref="x domain", yref="y domain", showarrow=False
-        )
     return Figure(
         "induction-points",
         "Where heads copy, and where they look for likeness",

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 COLUMNS, PANEL = 4, 310
 """Maps in a row, and their height."""
+STAGGER = 0.28
+"""How far the heads of every other layer are drawn higher, lest lines to later layers run through them."""
 DIVERGING = "RdBu"
 
 
@@ -117,7 +119,7 @@ def circuit_drawing(result: "Induction") -> Figure:
     styled(plot, "layer", "head", height=max(340, 110 + 62 * n_heads))
     layers = sorted({head.layer + 1 for head in result.heads})
     plot.update_xaxes(tickvals=layers, range=[layers[0] - 0.5, layers[-1] + 0.5], showgrid=False)
-    plot.update_yaxes(tickvals=list(range(n_heads)), range=[-0.6, n_heads - 0.4], showgrid=False)
+    plot.update_yaxes(tickvals=list(range(n_heads)), range=[-0.5, n_heads - 0.2], showgrid=False)
     return Figure(
         "induction-circuit",
         "Who reads the copy heads",
@@ -133,7 +135,7 @@ def _add_edge(plot: go.Figure, path: Effect, strength: float) -> None:
     colour = sample_colorscale(SEQUENTIAL, [0.9 - 0.85 * strength])[0]
     for layer, head in path.knockout.heads:
         for to_layer, to_head in path.knockout.readers:
-            x, y = [layer + 1, to_layer + 1], [head, to_head]
+            x, y = [layer + 1, to_layer + 1], [_height(layer, head), _height(to_layer, to_head)]
             middle = [sum(x) / 2], [sum(y) / 2]
             plot.add_scatter(
                 x=x,
@@ -154,6 +156,10 @@ def _add_edge(plot: go.Figure, path: Effect, strength: float) -> None:
             )
 
 
+def _height(layer: int, head: int) -> float:
+    return head + STAGGER * (layer % 2)
+
+
 def _add_nodes(plot: go.Figure, result: "Induction") -> None:
     copies, queries = ({head.label for head in heads} for heads in (result.copy_heads, result.query_heads))
     kinds = {
@@ -164,7 +170,7 @@ def _add_nodes(plot: go.Figure, result: "Induction") -> None:
     for kind, (heads, colour, symbol) in kinds.items():
         plot.add_scatter(
             x=[head.layer + 1 for head in heads],
-            y=[head.head for head in heads],
+            y=[_height(*head.place) for head in heads],
             name=kind,
             mode="markers+text",
             text=[head.label for head in heads],

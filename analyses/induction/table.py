@@ -53,11 +53,13 @@ def two_ways(result: "Induction") -> Figure:
     names = list(next(iter(rows.values())))
     kept = [name for name in names if any(row[name] is not None for row in rows.values())]
     values = [[_number(row[name]) for name in kept] for row in reversed(rows.values())]
-    plot: go.Figure = heatmap(kept, list(reversed(rows)), values, "", "score", low=-1.0, text=True)
-    plot.update_layout(height=max(260, 130 + 24 * len(rows)))
+    plot: go.Figure = heatmap(
+        [name.replace(" ", "<br>", 1) for name in kept], list(reversed(rows)), values, "", "score", low=-1.0, text=True
+    )
+    plot.update_layout(height=max(280, 145 + 24 * len(rows)))
     plot.update_traces(texttemplate="%{z:.2f}", zmin=-1.0, zmid=0.0, colorscale="RdBu_r", zmax=1.0)
     plot.update_xaxes(side="top", tickangle=0)
-    plot.update_layout(margin={"t": 60})
+    plot.update_layout(margin={"t": 75})
     exact = bool(result.discrete)
     how = (
         "On one-hot tokens x_q·x_j is whether two tokens are equal, so that both ways apply to the same head: a copy "

@@ -2,20 +2,20 @@ import pytest
 
 from mesascope.analyses.induction.table import both_ways
 
-ALWAYS = ["induction-maps", "induction-scores", "induction-correlation", "induction-points"]
+ALWAYS = ["maps", "scores", "correlation"]
 
 
 @pytest.mark.parametrize(
     "which, drawn",
     [
-        ("copied", ["ablation", "loss", "circuit", "composition", "derivatives", "two-ways"]),
-        ("discrete", ["ablation", "loss", "circuit", "composition", "derivatives", "two-ways"]),
+        ("copied", ["points", "ablation", "loss", "circuit", "composition", "derivatives", "two-ways"]),
+        ("discrete", ["points", "ablation", "loss", "circuit", "composition", "derivatives", "two-ways"]),
         ("stepped", ["ablation", "loss", "two-ways"]),
     ],
 )
 def test_what_there_is_to_draw_is_drawn_with_a_guide(request, which, drawn):
     figures = request.getfixturevalue(which).figures()
-    assert [figure.id for figure in figures] == [*ALWAYS, *(f"induction-{name}" for name in drawn)]
+    assert [figure.id for figure in figures] == [f"induction-{name}" for name in (*ALWAYS, *drawn)]
     for figure in figures:
         assert figure.title and len(figure.guide) > 100
         assert figure.plot.data and figure.plot.to_json()
