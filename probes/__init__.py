@@ -1,5 +1,6 @@
 """The instruments: they take tensors or a hooked model, and know no analysis."""
 
+from mesascope.probes.ablation import run_from
 from mesascope.probes.alignment import align, layer_maps, outer_vectors
 from mesascope.probes.capturing import Captured, capture
 from mesascope.probes.direct_effects import (
@@ -20,7 +21,7 @@ from mesascope.probes.induced import (
     weights_by_jacobian,
     weights_by_queries,
 )
-from mesascope.probes.interchange import PatternInterchange, Site, run_on
+from mesascope.probes.interchange import PatternInterchange, Site
 from mesascope.probes.jackknife import (
     Estimate,
     block_sums,
@@ -85,7 +86,7 @@ __all__ = [
     "mean_ablation",
     "mixing",
     "prediction_interval",
-    "run_on",
+    "run_from",
     "share_explained",
     "share_of_prompts",
     "similarity_of_errors",

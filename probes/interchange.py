@@ -6,8 +6,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mesascope.models.regressor import HookedRegressor
-
 Stream = Float[Tensor, "batch pos d_model"]
 Features = Float[Tensor, "batch d_features"]
 
@@ -92,17 +90,3 @@ def _own_share(G: Float[Tensor, "n n"], rank: int) -> float:
     white = basis[:, kept] / eigenvalues[kept].sqrt()
     shared = white.mT @ cross @ others @ cross.mT @ white
     return float((1 - torch.linalg.eigvalsh(shared)[-1]).clamp(min=0.0)) if rank < len(G) else 1.0
-
-
-def run_on(model: HookedRegressor, resid: Stream, stage: int, n_points: int) -> Float[Tensor, "batch n_read *d_out"]:
-    """Predictions of a run that is continued from some stage of the residual stream.
-
-    Args:
-        model: The model.
-        resid: The stream behind `stage` layers; at 0 it is the read-in's.
-        stage: How many layers have already run.
-        n_points: Points of the prompts.
-    """
-    for block in model.blocks[stage:]:
-        resid = block(resid)
-    return model.unembed(model.ln_final(resid)[:, model.read_positions(n_points)])

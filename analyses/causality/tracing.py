@@ -13,7 +13,7 @@ from transformer_lens.tools.analysis.projection_kernel import orthonormal_subspa
 from mesascope.analyses.causality.site_readouts import Key, Look, SiteReadout
 from mesascope.analyses.causality.variables import Values, Variable
 from mesascope.models import Prompts
-from mesascope.probes import Captured, Slopes, capture, run_on
+from mesascope.probes import Captured, Slopes, capture, run_from
 
 N_BLOCKS = 20
 BOUND = 5.0
@@ -141,6 +141,6 @@ def _changes(look: Look, key: Key, pair: Pair, moved: dict[str, Tensor]) -> dict
     hook, site, _ = key
     n, resid = len(moved), pair.base.activations[hook]
     patched = site.write(resid.repeat(n, 1, 1), torch.cat(list(moved.values())))
-    preds = run_on(look.model, patched, look.hooks.index(hook) + 1, look.point + 1)[:, -1]
+    preds = run_from(look.model, patched, look.hooks.index(hook) + 1, look.point + 1)[:, -1]
     own = pair.base.preds[:, -1].double()
     return {name: part - own for name, part in zip(moved, preds.double().chunk(n), strict=True)}

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from mesascope.models import LinearRegression, descend_on_weights
-from mesascope.probes import PatternInterchange, Site, run_on
+from mesascope.probes import PatternInterchange, Site, run_from
 from tests.analyses.conftest import decoder
 
 D = torch.float64
@@ -89,7 +89,7 @@ def test_a_run_continued_from_its_own_stream_ends_as_it_did(stage):
     prompts = LinearRegression(n_dims=3, n_points=8).sample(4, seed=0)
     preds, cache = model.run_with_cache(prompts.xs, prompts.ys)
     resid = cache["blocks.0.hook_resid_pre"] if stage == 0 else cache[f"blocks.{stage - 1}.hook_resid_post"]
-    torch.testing.assert_close(run_on(model, resid, stage, 8), preds)
+    torch.testing.assert_close(run_from(model, resid, stage, 8), preds)
 
 
 def test_whole_scratch_tokens_carry_the_context():
@@ -99,6 +99,6 @@ def test_whole_scratch_tokens_carry_the_context():
     base, source = (task.sample(5, seed=seed, dtype=D) for seed in (0, 1))
     hook, site = "blocks.2.hook_resid_post", Site("scratch", (0, 1, 2))
     mine, theirs = (model.run_with_cache(p.xs, p.ys)[1][hook] for p in (base, source))
-    preds = run_on(model, site.write(mine, site.read(theirs)), 3, 9)[:, 0]
+    preds = run_from(model, site.write(mine, site.read(theirs)), 3, 9)[:, 0]
     w = theirs[:, :3, model.cfg.d_model - 2]
     torch.testing.assert_close(preds, (base.xs[:, -1] * w).sum(-1))
