@@ -64,10 +64,10 @@ def measure(job: Job) -> Errors:
         if store.read(job.key, name) is not None:
             continue
         try:
-            start = time.perf_counter()
+            start = time.perf_counter(), time.process_time()
             scope = scope or job.settings.attach(job.source)
             result = analysis.run(scope, job.settings.n_prompts) if analysis.applies(scope) else None
-            store.write(_content(result, time.perf_counter() - start), job.key, name)
+            store.write(_content(result, *start), job.key, name)
         except Exception as error:  # noqa: BLE001  (one checkpoint is not to stop a thousand)
             errors[name if scope else STARTING] = in_a_line(error)
             if scope is None:
@@ -96,9 +96,10 @@ def describe(scope: Scope) -> dict[str, Any]:
     }
 
 
-def _content(result: Result | None, seconds: float) -> dict[str, Any]:
-    """What is stored of an analysis; that it does not apply is a result too."""
+def _content(result: Result | None, wall: float, cpu: float) -> dict[str, Any]:
+    """What is stored of an analysis that started at these times; that it does not apply is a result too."""
+    took = {"seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu}
     if result is None:
-        return {"applies": False, "seconds": seconds}
+        return {"applies": False, **took}
     headlines = [claim.id for claim in result.headlines]
-    return {"applies": True, "seconds": seconds, "headlines": headlines, **result.to_json()}
+    return {"applies": True, **took, "headlines": headlines, **result.to_json()}

@@ -30,6 +30,8 @@ class Row:
     """Analyses that do not apply to it."""
     seconds: float = 0.0
     """What its analyses took, when they were run."""
+    cpu_seconds: float = 0.0
+    """On all cores; on a busy machine this is the number to plan with."""
     errors: Errors = field(default_factory=dict)
 
     @property
@@ -62,7 +64,8 @@ class Row:
             low, high = (None, None) if claim is None or claim.ci is None else claim.ci
             value, null = (None, None) if claim is None else (claim.value, claim.null)
             cells |= {f"{name}.value": value, f"{name}.low": low, f"{name}.high": high, f"{name}.null": null}
-        return {**cells, "seconds": round(self.seconds, 2), "key": self.key, "error": self.error or None}
+        cells |= {"seconds": round(self.seconds, 2), "cpu_seconds": round(self.cpu_seconds, 2)}
+        return {**cells, "key": self.key, "error": self.error or None}
 
 
 def read_row(store: Store, source: str, key: str, about: dict[str, Any], analyses: Sequence[str]) -> Row:
@@ -82,6 +85,7 @@ def read_row(store: Store, source: str, key: str, about: dict[str, Any], analyse
         numbers=numbers,
         not_asked=tuple(name for name in found if name not in applied),
         seconds=sum((content["seconds"] for content in found.values()), 0.0),
+        cpu_seconds=sum((content["cpu_seconds"] for content in found.values()), 0.0),
     )
 
 

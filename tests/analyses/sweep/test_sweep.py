@@ -168,6 +168,12 @@ def test_a_sweep_without_any_result_still_writes_its_table(tmp_path):
     assert "does not exist" in files.csv.read_text() and files.claims.read_text() == "\n"
 
 
+def test_a_page_folds_what_failed_after_the_first_five(tmp_path):
+    result = sweep_checkpoints([f"nowhere-{index}" for index in range(7)], tmp_path, CHEAP, executor=Here())
+    page = write_sweep(result, tmp_path).html.read_text()
+    assert page.count('class="warning"') == 5 and "2 more that are not whole" in page and "<li>nowhere-6" in page
+
+
 def test_an_unknown_analysis_is_refused(tmp_path):
     with pytest.raises(MesascopeError, match="no analysis is called 'readout'"):
         sweep_checkpoints("nowhere", tmp_path, ["readout"])
