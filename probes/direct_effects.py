@@ -28,8 +28,8 @@ class Component:
 
     @property
     def label(self) -> str:
-        """Such as L1H2, counted from 1, or L1 MLP."""
-        return f"L{self.layer + 1} MLP" if self.head is None else f"L{self.layer + 1}H{self.head + 1}"
+        """Such as L1H2 or L1 MLP: layers are counted from 1 on, heads from 0."""
+        return f"L{self.layer + 1} MLP" if self.head is None else f"L{self.layer + 1}H{self.head}"
 
     @property
     def hook(self) -> str:

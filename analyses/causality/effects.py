@@ -35,7 +35,7 @@ class Effect:
     layer: int
     """From 1 on; 0 is the read-in."""
     head: int | None
-    """From 1 on; None of an MLP and the read-in."""
+    """From 0 on; None of an MLP and the read-in."""
     share: Estimate
     """Of the prediction's variance, Cov(part, ŷ)/Var(ŷ); all parts together are 1."""
     slope: Estimate
@@ -112,9 +112,8 @@ def measure_effects(look: Look, n_prompts: int) -> Effects:
     shares, slopes = _direct(look, n_prompts)
     found = [Effect("read-in", 0, None, shares[0], slopes[0], None)]
     for place, component in enumerate(components, start=1):
-        head = None if component.head is None else component.head + 1
         loss = jackknife_ratio(losses[component], ys)
-        found.append(Effect(component.label, component.layer + 1, head, shares[place], slopes[place], loss))
+        found.append(Effect(component.label, component.layer + 1, component.head, shares[place], slopes[place], loss))
     return Effects(
         loss=jackknife_ratio(own, ys),
         components=tuple(found),

@@ -45,6 +45,9 @@ def few_prompts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "identify", partial(registry.identify, n_prompts=200, n_tune=80, shifts=False))
     monkeypatch.setattr(registry, "measure_response", partial(registry.measure_response, n_prompts=100))
     monkeypatch.setattr(registry, "measure_similarity", partial(registry.measure_similarity, n_prompts=800))
+    heads = partial(registry.find_induction, n_prompts=40, n_scored=40, weigh=False)
+    monkeypatch.setattr(registry, "find_induction", heads)
+    monkeypatch.setattr(registry, "trace_causes", partial(registry.trace_causes, n_prompts=160, n_pairs=40))
 
 
 @pytest.fixture

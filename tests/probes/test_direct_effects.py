@@ -57,8 +57,8 @@ def test_in_the_construction_the_last_layers_first_head_writes_all():
 
 def test_components_are_heads_and_mlps_in_order_and_none_of_an_lstm():
     labels = [component.label for component in components_of(HookedRegressor(FAMILIES["decoder"]))]
-    assert labels == ["L1H1", "L1H2", "L1 MLP", "L2H1", "L2H2", "L2 MLP"]
-    assert [component.label for component in components_of(HookedRegressor(FAMILIES["sine"]))] == ["L1 MLP", "L2H1"]
+    assert labels == ["L1H0", "L1H1", "L1 MLP", "L2H0", "L2H1", "L2 MLP"]
+    assert [component.label for component in components_of(HookedRegressor(FAMILIES["sine"]))] == ["L1 MLP", "L2H0"]
     assert components_of(HookedRegressor(FAMILIES["lstm"])) == ()
 
 
