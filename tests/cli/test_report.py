@@ -52,7 +52,8 @@ def test_inspect_and_report_take_a_model_of_tokens_and_refuse_what_it_has_not(ru
     assert code == 1 and out == "" and is_one_line_error(err, "w_std=0.5", "repeated_sequence")
     code, out, err = run("report", folder, "--out", tmp_path / "report")
     assert code == 0 and err == ""
-    assert list(json.loads((tmp_path / "report" / "report.json").read_text())["analyses"]) == ["performance", "induction"]
+    content = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert list(content["analyses"]) == ["performance", "induction"]
 
 
 def fails(scope, n_prompts):
