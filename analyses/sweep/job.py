@@ -61,7 +61,7 @@ def measure(job: Job) -> Errors:
     store, errors = Store(job.folder), Errors()
     scope: Scope | None = None
     for name, analysis in choose_analyses(job.settings.analyses, ()).items():
-        if store.read(job.key, name) is not None:
+        if stored(store, job.key, name) is not None:
             continue
         try:
             start = time.perf_counter(), time.process_time()
@@ -73,6 +73,14 @@ def measure(job: Job) -> Errors:
             if scope is None:
                 break
     return errors
+
+
+def stored(store: Store, key: str, name: str) -> dict[str, Any] | None:
+    """What is stored of an analysis; None if nothing is, or not all that `measure` stores."""
+    content = store.read(key, name)
+    if not isinstance(content, dict) or not content.keys() >= {"applies", "seconds", "cpu_seconds"}:
+        return None
+    return content if not content["applies"] or content.keys() >= {"headlines", "claims", "data"} else None
 
 
 def in_a_line(error: BaseException) -> str:

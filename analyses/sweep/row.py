@@ -8,7 +8,7 @@ from mesascope.analyses.claim import Claim
 from mesascope.analyses.identification import Identification
 from mesascope.analyses.performance import Performance
 from mesascope.analyses.store import Store
-from mesascope.analyses.sweep.job import Errors
+from mesascope.analyses.sweep.job import Errors, stored
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Row:
 
 def read_row(store: Store, source: str, key: str, about: dict[str, Any], analyses: Sequence[str]) -> Row:
     """What is stored of a checkpoint."""
-    contents = {name: store.read(key, name) for name in analyses}
+    contents = {name: stored(store, key, name) for name in analyses}
     found = {name: content for name, content in contents.items() if content is not None}
     applied = {name: content for name, content in found.items() if content["applies"]}
     numbers: dict[str, float] = {}
@@ -91,7 +91,7 @@ def read_row(store: Store, source: str, key: str, about: dict[str, Any], analyse
 
 def read_claims(store: Store, key: str, analyses: Sequence[str]) -> list[Claim]:
     """All claims that are stored of a checkpoint."""
-    contents = (store.read(key, name) for name in analyses)
+    contents = (stored(store, key, name) for name in analyses)
     return [claim for content in contents if content and content["applies"] for claim in _claims(content)]
 
 

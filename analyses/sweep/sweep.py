@@ -14,7 +14,7 @@ from mesascope.analyses.report.write import check_writable
 from mesascope.analyses.selection import choose_analyses
 from mesascope.analyses.store import Store
 from mesascope.analyses.sweep.addresses import find_checkpoints
-from mesascope.analyses.sweep.job import STARTING, Errors, Job, Settings, describe, in_a_line, measure
+from mesascope.analyses.sweep.job import STARTING, Errors, Job, Settings, describe, in_a_line, measure, stored
 from mesascope.analyses.sweep.processes import Executor, LocalProcesses
 from mesascope.analyses.sweep.row import Row, read_row
 
@@ -172,7 +172,7 @@ def look(source: str, settings: Settings) -> Row:
 
 
 def _stored(store: Store, key: str, settings: Settings) -> bool:
-    return all(store.read(key, name) is not None for name in settings.analyses)
+    return all(stored(store, key, name) is not None for name in settings.analyses)
 
 
 def _row(row: Row, store: Store, settings: Settings, errors: dict[str, Errors], first: dict[str, str]) -> Row:

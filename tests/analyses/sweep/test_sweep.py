@@ -45,6 +45,14 @@ def test_what_is_done_is_not_measured_again_and_equal(runs, tmp_path):
     assert seen == [] and again.rows == first.rows and (first.n_run, again.n_run) == (1, 0)
 
 
+@pytest.mark.parametrize("content", ["[]", "{}", '{"applies": true, "seconds": 1, "cpu_seconds": 1}', "cut sho"])
+def test_what_is_stored_in_part_is_measured_again(runs, tmp_path, content):
+    first, _ = run(runs, tmp_path)
+    (tmp_path / "out" / "checkpoints" / str(first.rows[0].key) / "matching.json").write_text(content)
+    again, seen = run(runs, tmp_path)
+    assert seen == [f"{runs}/a"] and again.rows[0].headlines == first.rows[0].headlines
+
+
 def test_another_analysis_costs_that_analysis_alone(runs, tmp_path, monkeypatch):
     run(runs, tmp_path, CHEAP[:1])
     monkeypatch.setattr(registry, "measure_performance", None)  # would fail if it were called
