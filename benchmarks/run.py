@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 from row import COLUMNS, Row
+from scaling import scaling_rows
 from training_step import training_step_rows
 
 import mesascope
@@ -27,6 +28,7 @@ BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
     "readout": readout_rows,
     "linear-attention": linear_attention_rows,
     "processes": process_rows,
+    "scaling": scaling_rows,
 }
 
 

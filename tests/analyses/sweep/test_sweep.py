@@ -1,12 +1,14 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 
 from mesascope.analyses import registry
 from mesascope.analyses.registry import ANALYSES, Analysis
 from mesascope.analyses.sweep import sweep_checkpoints, write_sweep
+from mesascope.analyses.sweep.figures import NAMED
 from mesascope.analyses.sweep.job import STARTING
 from mesascope.models import MesascopeError
 
@@ -165,8 +167,18 @@ def test_figures_draw_every_number_under_its_verdict(written):
     result, _ = written
     for name, figure in zip(CHEAP, result.figures(), strict=True):
         traces = figure.plot.data
-        assert sum(len(trace.x) for trace in traces) == 3  # the run, its copy and a twin
+        assert sum(len(trace.x) for trace in traces) == 2  # the run and a twin; its copy is not drawn
         assert {trace.name.rpartition(" (")[0] for trace in traces} == set(result.verdicts(name))
+
+
+def test_a_thousand_checkpoints_are_drawn_without_names(written):
+    result, _ = written
+    a = result.rows[0]
+    many = replace(result, rows=tuple(replace(a, source=f"{a.source}-{index}") for index in range(NAMED + 1)))
+    few = replace(many, rows=many.rows[1:])
+    for sweep, named in ((many, False), (few, True)):
+        axis = sweep.figures()[0].plot.layout.yaxis
+        assert (axis.ticktext is not None and a.source in axis.ticktext[0]) == named
 
 
 def test_a_sweep_without_any_result_still_writes_its_table(tmp_path):
