@@ -1,5 +1,6 @@
 """What is followed through training; a new analysis is one entry of `FOLLOWED`."""
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -38,9 +39,9 @@ class Followed:
     """What it asks of a scope."""
 
     def quantities(self, claims: Sequence[Claim]) -> list[Claim]:
-        """The claims with a number and an interval that are followed."""
+        """The claims with a finite number and interval that are followed."""
         ids = re.compile(self.ids, re.DOTALL)
-        numbered = (claim for claim in claims if claim.value is not None and claim.ci is not None)
+        numbered = (c for c in claims if c.value is not None and c.ci is not None and _all_finite(c.value, *c.ci))
         return [claim for claim in numbered if ids.fullmatch(claim.id.partition(".")[2])]
 
     def label(self, claim_id: str) -> str:
@@ -52,6 +53,10 @@ class Followed:
         words = re.sub(r"layer(?=\d)", "layer ", detail.removeprefix("exponent."))
         words = words.replace("finalnorm", "final norm")
         return self.phrase.format(words) if self.phrase else f"{analysis}: {words}"
+
+
+def _all_finite(*numbers: float) -> bool:
+    return all(map(math.isfinite, numbers))
 
 
 FOLLOWED: dict[str, Followed] = {

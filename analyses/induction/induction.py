@@ -163,8 +163,10 @@ def _query_verdicts(attention: Attention, nulls: Nulls) -> dict[str, str]:
 
 
 def holds_heads(scope: Scope) -> bool:
-    """Whether a model has attention, and tokens among which an x and a y can be told."""
-    return isinstance(scope.model, HookedRegressor) and bool(scope.model.attentions)
+    """Whether a model has attention, and reads a point that others come before."""
+    if not (isinstance(scope.model, HookedRegressor) and scope.model.attentions):
+        return False
+    return any(point > 0 for point in scope.model.read_points(scope.task.n_points))
 
 
 def find_induction(
@@ -204,6 +206,11 @@ def find_induction(
         raise MesascopeError(
             f"{scope.source} (block={scope.hooked.cfg.block!r}) has no attention, so no heads to look for; attach to a "
             "transformer, such as zoo:decoder-d5"
+        )
+    if not holds_heads(scope):
+        raise MesascopeError(
+            f"{scope.source} reads no point that others come before (n_points={scope.task.n_points}); attach with a "
+            "task of two points or more"
         )
     scope = scope.reseeded(seed)
     key = ("induction", n_prompts, n_scored, ablate, weigh)

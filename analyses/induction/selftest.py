@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from mesascope.analyses.induction.induction import Induction, find_induction
-from mesascope.analyses.induction.verdict import CIRCUIT, QUERY_ONLY
+from mesascope.analyses.induction.verdict import CIRCUIT, COPIES, FOLLOWS, QUERY_ONLY
 from mesascope.analyses.scope import Scope
 from mesascope.models import (
     HookedRegressor,
@@ -53,9 +53,13 @@ class CircuitCase:
 
     @property
     def right(self) -> bool:
-        """Whether the circuit was found head by head; or whether nothing was named."""
+        """Whether the circuit was found head by head; or whether nothing was named, nor any head near a name.
+
+        An untrained model has no circuit for its loss alone, so its heads' scores are looked at by themselves.
+        """
         if self.expected is None:
-            return not self.verdict.startswith((CIRCUIT, QUERY_ONLY))
+            named = self.verdict.startswith((CIRCUIT, QUERY_ONLY))
+            return not named and self.copy < COPIES and self.query < FOLLOWS
         return self.verdict == self.expected
 
 

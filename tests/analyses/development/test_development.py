@@ -1,9 +1,11 @@
 import json
+import math
 import shutil
 
 import pytest
 import torch
 
+from mesascope.analyses import Claim
 from mesascope.analyses.development import Followed, trace_development
 from mesascope.analyses.development.followed import FOLLOWED, choose
 from mesascope.analyses.scope import Scope, attach
@@ -244,3 +246,10 @@ def test_an_analysis_that_does_not_apply_says_what_it_needs(tiny_run):
         MesascopeError, match="has nothing to follow by learned-features: learned-features needs layers"
     ):
         trace_development(tiny_run, ["learned-features"])
+
+
+@pytest.mark.parametrize("value, ci", [(math.nan, (0.0, 1.0)), (0.5, (0.0, math.inf)), (None, None), (0.5, None)])
+def test_a_claim_without_a_finite_number_is_no_quantity(value, ci):
+    sound = Claim("a.sound", "A sentence.", 0.5, (0.4, 0.6), None, "so")
+    followed = Followed(FOLLOWED["spectral"].run)
+    assert followed.quantities([Claim("a.broken", "A sentence.", value, ci, None, "so"), sound]) == [sound]

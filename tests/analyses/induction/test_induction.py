@@ -148,6 +148,15 @@ def test_a_bare_predictor_is_refused():
         find_induction(scope)
 
 
+def test_a_task_of_one_point_is_refused():
+    scope = attach(
+        HookedRegressor(FAMILIES["decoder"]), task=LinearRegression(n_dims=FAMILIES["decoder"].n_dims, n_points=1)
+    )
+    assert not holds_heads(scope)
+    with pytest.raises(MesascopeError, match="no point that others come before.*two points or more"):
+        find_induction(scope)
+
+
 @pytest.mark.parametrize("given", [dict(n_prompts=39), dict(n_scored=20)])
 def test_too_few_prompts_are_refused(given):
     with pytest.raises(MesascopeError, match="at least 40"):

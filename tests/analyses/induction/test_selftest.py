@@ -12,8 +12,8 @@ from mesascope.analyses.induction.selftest import (
 WANTED = "induction circuit: copy head L1H0 feeds query head L2H0"
 
 
-def case(verdict, expected=None):
-    return CircuitCase("kind", expected, verdict, 0.5, 0.5)
+def case(verdict, expected=None, copy=0.4, query=0.4):
+    return CircuitCase("kind", expected, verdict, copy, query)
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,8 @@ def case(verdict, expected=None):
         (case("induction circuit: copy head L2H0 feeds query head L2H1", WANTED), False),
         (case("no circuit"), True),
         (case("undetermined"), True),
+        (case("no circuit", copy=0.9), False),
+        (case("no circuit", query=0.6), False),
         (case(WANTED), False),
         (case("query heads only (tokens hold x and y)"), False),
     ],
