@@ -102,8 +102,11 @@ class Cluster:
 
 def _answer(task: Any) -> Errors:
     failure = task.exception()
-    if failure is not None:  # with its whole trace, of which the end says what it was
-        return {STARTING: " ".join(str(failure).split())[-300:]}
+    if failure is not None:
+        # Its whole trace stands between two rules; the end says what it was.
+        parts = str(failure).split("-" * 22)
+        trace = next((part for part in parts if "Traceback" in part), str(failure))
+        return {STARTING: " ".join(trace.strip(" -\n").split())[-300:]}
     errors: Errors = task.result()
     return errors
 
