@@ -23,6 +23,10 @@ from mesascope.probes import Estimate
 DEFAULT = (Performance.name, Readouts.name, Identification.name)
 """What is compared unless other analyses are asked for: the cheap ones."""
 
+BY_VERDICT = (Identification.name,)
+"""Analyses whose number is another under another verdict (a skill, a share explained, a share of a mixture): it is
+subtracted where the verdicts are the same."""
+
 
 @dataclass(frozen=True)
 class Comparison(Result):
@@ -221,8 +225,10 @@ def check_comparable(scopes: Sequence[Scope]) -> None:
 
 
 def subtracted(mine: Claim, theirs: Claim, checkpoint: str, reference: str) -> Difference | None:
-    """The difference of a claim's number; None unless both have one."""
+    """The difference of a claim's number; None unless both have one, and of the same kind."""
     if mine.value is None or theirs.value is None:
+        return None
+    if mine.id.partition(".")[0] in BY_VERDICT and mine.verdict != theirs.verdict:
         return None
     values = _estimate(mine), _estimate(theirs)
     delta: Estimate | float = mine.value - theirs.value

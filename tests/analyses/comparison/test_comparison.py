@@ -1,11 +1,12 @@
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 
-from mesascope.analyses import attach
+from mesascope.analyses import Claim, attach
 from mesascope.analyses.comparison import compare, write_comparison
-from mesascope.analyses.comparison.comparison import label_of, unique
+from mesascope.analyses.comparison.comparison import label_of, subtracted, unique
 from mesascope.analyses.comparison.difference import DIFFERS, NONE, SAME
 from mesascope.models import HookedRegressor, LinearRegression, MesascopeError, RegressorConfig
 
@@ -136,6 +137,18 @@ def test_two_models_that_learned_the_same_are_found_no_different(predicts_y):
 )
 def test_ids_are_put_into_words(id_, label):
     assert label_of(id_) == label
+
+
+@pytest.mark.parametrize(
+    "analysis, verdict, comparable",
+    [("identification", "GD", True), ("identification", "no algorithm", False), ("matching", "no algorithm", True)],
+)
+def test_numbers_of_another_kind_are_not_subtracted(analysis, verdict, comparable):
+    """A learner's share explained, and the skill of what is given no name."""
+    named = Claim(f"{analysis}.output", "", 0.99, (0.98, 1.0), 0.0, "GD")
+    other = Claim(f"{analysis}.output", "", 0.4, (0.3, 0.5), 0.0, verdict)
+    assert (subtracted(named, other, "mine", "theirs") is not None) == comparable
+    assert subtracted(named, replace(other, value=None, ci=None, verdict="GD"), "mine", "theirs") is None
 
 
 def test_names_that_come_again_are_numbered():
