@@ -93,9 +93,9 @@ NOT_LINEAR = "The task is not linear in x: learners on features of x, such as a 
 """A warning of every result that holds a model against learners."""
 
 
-def as_json(estimate: Estimate) -> dict[str, Any]:
-    """A number with its interval."""
-    return {"value": estimate.value, "ci": list(estimate.ci)}
+def as_json(estimate: Estimate | None) -> dict[str, Any] | None:
+    """A number with its interval; None if it was not measured."""
+    return None if estimate is None else {"value": estimate.value, "ci": list(estimate.ci)}
 
 
 def fixed(value: float, digits: int = 3) -> str:

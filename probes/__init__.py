@@ -21,7 +21,7 @@ from mesascope.probes.induced import (
     weights_by_jacobian,
     weights_by_queries,
 )
-from mesascope.probes.interchange import PatternInterchange, Site
+from mesascope.probes.interchange import Features, PatternInterchange, Site
 from mesascope.probes.jackknife import (
     Estimate,
     block_sums,
@@ -56,6 +56,7 @@ __all__ = [
     "Component",
     "Estimate",
     "Exponent",
+    "Features",
     "InducedOperators",
     "InducedWeights",
     "LinearReadout",

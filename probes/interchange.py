@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from transformer_lens.tools.analysis.projection_kernel import orthonormal_subspace
 
 Stream = Float[Tensor, "batch pos d_model"]
 Features = Float[Tensor, "batch d_features"]
@@ -71,6 +72,18 @@ class PatternInterchange:
         scale = scale.where(scale > 0, 1.0)
         inverse = torch.linalg.pinv(G / scale / scale[:, None], hermitian=True, rtol=1e-10) / scale / scale[:, None]
         return PatternInterchange(coef, inverse[:rank] @ along.mT, _own_share(G, rank))
+
+    def beside(self, h: Features) -> Float[Tensor, "d_features n"] | None:
+        """Orthonormal directions in which activations vary and what is read does not: a placebo's, at most one a row.
+
+        They are differences of neighbouring rows, less what this interchange makes of their readings. None if
+        activations vary in no other direction.
+        """
+        differences = (h - h.roll(1, 0)).double()
+        rest = differences - (differences @ self.coef) @ self.pattern
+        if rest.norm() <= 1e-6 * differences.norm():
+            return None
+        return orthonormal_subspace(rest.mT).basis
 
     def __call__(self, base: Features, source: Features) -> Features:
         """The base with the source's readings."""

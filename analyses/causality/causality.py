@@ -11,10 +11,10 @@ from mesascope.analyses.causality.site_readouts import Key, Look, fit_sites
 from mesascope.analyses.causality.tracing import N_BLOCKS, Tally, trace
 from mesascope.analyses.claim import Claim, Figure, Result
 from mesascope.analyses.scope import Scope
-from mesascope.models import FilterLearner, LeastSquares, MesascopeError
+from mesascope.models import FilterLearner, LeastSquares, LinearRegression, MesascopeError, bayes_optimal
 
-N_TWIN_PAIRS = 4 * N_BLOCKS
-"""Pairs for each untrained twin."""
+N_TWIN_PAIRS, N_TWIN_BATCHES = 4 * N_BLOCKS, 2
+"""Pairs for each untrained twin, and in how many batches at the least: a twin has no interval of its own."""
 N_ABLATED = 500
 """Prompts for each ablation of a component: there are many."""
 
@@ -109,7 +109,8 @@ def trace_causes(
         seed: Seed of the prompts; default the scope's.
         n_prompts: Prompts to fit the readouts on, those of untrained twins too: with many features, R² grows with them.
         n_pairs: Pairs of base and source prompts, others than those.
-        learner: Whose variables are meant; default least squares, whose w is the task's where there is no noise.
+        learner: Whose variables are meant; default the Bayes-optimal learner of linear regression, which without noise
+            is least squares, and least squares of other tasks.
 
     Raises:
         MesascopeError: The model is a bare predictor, its activations leave all numbers, the task is discrete, there
@@ -124,8 +125,15 @@ def trace_causes(
             f"{2 * N_BLOCKS} pairs"
         )
     scope = scope.reseeded(seed)
-    chosen = LeastSquares() if learner is None else learner
+    chosen = learner or _best_learner(scope)
     return scope.once(("causality", n_prompts, n_pairs, chosen), lambda: _trace(scope, n_prompts, n_pairs, chosen))
+
+
+def _best_learner(scope: Scope) -> FilterLearner:
+    """Least squares a few points after w is determined is far from anything that a model would learn under noise."""
+    best = bayes_optimal(scope.task) if isinstance(scope.task, LinearRegression) else LeastSquares()
+    assert isinstance(best, FilterLearner)
+    return best
 
 
 def _trace(scope: Scope, n_prompts: int, n_pairs: int, learner: FilterLearner) -> Causes:
@@ -150,4 +158,4 @@ def _trace_twin(look: Look, n_prompts: int, n_pairs: int) -> dict[Key, Tally] | 
         readouts = fit_sites(look, n_prompts)
     except MesascopeError:
         return None
-    return trace(look, readouts, n_pairs, nulls=False)
+    return trace(look, readouts, n_pairs, nulls=False, n_batches=N_TWIN_BATCHES)

@@ -25,7 +25,6 @@ STRENGTH = (USED_, PARTLY, NOT_USED, UNDETERMINED, NOT_APART, AS_UNTRAINED, NOT_
 """Verdicts, that of a model being the strongest of any layer's."""
 N_DRAWN = 300
 """Pairs that are kept to be drawn."""
-ZERO = Estimate(0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -40,18 +39,19 @@ class Cause:
     """Of the readout, on prompts never fitted."""
     mismatched_r2: Estimate
     """Of a readout of another prompt's value."""
-    untrained_r2: Estimate
-    """Of the same readout in untrained twins: mean, and the interval for one more."""
+    untrained_r2: Estimate | None
+    """Of the same readout in untrained twins: mean, and the interval for one more; None of fewer than two twins."""
     held: tuple[Variable, ...]
     """The variables that are read as well there, and were held."""
     own: float
     """Least share of the reading's variance that those do not hold."""
     slopes: dict[str, Estimate]
     """Of the change of the prediction on what the source's value predicts, by intervention, see `INTERVENTIONS`."""
-    away: Estimate
-    """Of the same change on minus what the base's own value predicts."""
-    untrained: Estimate
-    """The same of untrained twins, at most their R², for a finding takes both: mean, and the interval for one more."""
+    away: Estimate | None
+    """Of the same change on minus what the base's own value predicts; None if it is not moved alone."""
+    untrained: Estimate | None
+    """The slope of untrained twins, at most their R², for a finding takes both: mean, and the interval for one more;
+    None if fewer than two twins can be moved."""
     pairs: tuple[tuple[float, float], ...] = field(default=(), repr=False)
     """(predicted, found) change of the prediction of some pairs."""
 
@@ -67,15 +67,20 @@ class Cause:
         return self.slopes.get("alone")
 
     @property
+    def as_read(self) -> Estimate | None:
+        """The slope on what the readings predict, which are shrunk where the readout is weak."""
+        return self.slopes.get("as read")
+
+    @property
     def null_r2(self) -> float:
         """The highest R² where nothing is to be read, from `READ` on."""
         return max(READ, self.mismatched_r2.high)
 
     @property
     def null(self) -> float:
-        """The highest upper end of the nulls of the slope."""
-        controls = [self.slopes.get(name, ZERO).high for name in ("placebo", "mismatched")]
-        return max(0.0, self.untrained.high, *controls)
+        """The highest upper end of those nulls of the slope that were measured."""
+        nulls = [self.slopes.get("placebo"), self.slopes.get("mismatched"), self.untrained]
+        return max([0.0, *(null.high for null in nulls if null is not None)])
 
     @property
     def verdict(self) -> str:
@@ -88,14 +93,14 @@ class Cause:
             return NOT_DECODABLE
         if self.r2.low <= self.null_r2:
             return UNDETERMINED
-        if self.slope is None:
+        if self.slope is None or self.as_read is None:
             return NOT_APART
-        # A weak reading moves little: its slope is at most its R², and that on what is read says more.
-        as_read = self.slopes["as read"]
-        if self.slope.low > self.null and as_read.low > 0:
-            return USED_ if as_read.low >= USED else PARTLY
-        if max(as_read.high, self.slope.high) < UNUSED:
-            return NOT_USED if self.r2.low > self.untrained_r2.high else AS_UNTRAINED
+        # A weak reading moves little, for its slope is at most its R²: not used is said if the reading moves nothing.
+        if self.slope.low > self.null and self.as_read.low > 0:
+            return USED_ if min(self.slope.low, self.as_read.low) >= USED else PARTLY
+        if max(self.as_read.high, self.slope.high) < UNUSED:
+            as_untrained = self.untrained_r2 is not None and self.r2.low <= self.untrained_r2.high
+            return AS_UNTRAINED if as_untrained else NOT_USED
         return UNDETERMINED
 
     def data(self) -> dict[str, Any]:
@@ -141,7 +146,7 @@ def conclude(key: Key, found: SiteReadout, tally: Tally, twins: Sequence[Tally])
         held=found.held,
         own=found.alone.own,
         slopes={name: estimates[0] for name, estimates in slopes.items()},
-        away=slopes["alone"][1] if "alone" in slopes else ZERO,
+        away=slopes["alone"][1] if "alone" in slopes else None,
         untrained=_spread([_read_and_used(twin) for twin in twins if "alone" in twin.slopes]),
         pairs=tuple((predicted, found) for predicted, found in points),
     )
@@ -158,6 +163,6 @@ def _read_and_used(twin: Tally) -> float:
     return max(-r2, min(r2, slope))
 
 
-def _spread(draws: Sequence[float]) -> Estimate:
-    """Of at least two twins that were measured; otherwise nothing is known, and no null stands in the way."""
-    return prediction_interval(torch.tensor(draws, dtype=torch.float64)) if len(draws) > 1 else ZERO
+def _spread(draws: Sequence[float]) -> Estimate | None:
+    """Of at least two twins that were measured."""
+    return prediction_interval(torch.tensor(draws, dtype=torch.float64)) if len(draws) > 1 else None

@@ -7,25 +7,31 @@ from mesascope.analyses.causality.cause import (
     NOT_APART,
     NOT_DECODABLE,
     STRENGTH,
-    ZERO,
     Cause,
 )
 from mesascope.analyses.causality.effects import Effects
 from mesascope.analyses.claim import Claim, fixed
+from mesascope.probes import Estimate
 
 
 def cause_claim(cause: Cause) -> Claim:
     """The slope of one variable at one layer, with its nulls."""
     where = "at the query" if cause.site == "query" else f"in {cause.site}"
-    nulls = f"another prompt's {fixed(cause.mismatched_r2.value)}, untrained twins {fixed(cause.untrained_r2.value)}"
+    nulls = f"another prompt's {fixed(cause.mismatched_r2.value)}, untrained twins {_measured(cause.untrained_r2)}"
     r2 = f"read with R² = {fixed(cause.r2.value)} ({nulls})"
     text = f"Layer {cause.layer}, {cause.variable} {where}: {cause.verdict}; {r2}"
     slope = cause.slope
-    if slope is None:
+    if slope is not None:
+        # What is read of nothing predicts nothing, and a slope on that is noise.
+        of_reading = (
+            "" if cause.verdict == NOT_DECODABLE else f"{_measured(cause.as_read)} of what the reading predicts; "
+        )
+        text += f", moved alone the prediction follows with slope {fixed(slope.value)} ({of_reading}{_nulls(cause)})"
+    elif cause.held:
         names = " and ".join(cause.held)
-        text += f", of which what {names} do not hold too is {fixed(cause.own)}: it cannot be moved alone"
+        text += f", of which {fixed(cause.own)} is not in what is read of {names}: it cannot be moved alone"
     else:
-        text += f", moved alone the prediction follows with slope {fixed(slope.value)} ({_nulls(cause)})"
+        text += ", what is read does not vary and cannot be moved"
     value, ci = (None, None) if slope is None else (slope.value, slope.ci)
     return Claim(f"causality.{cause.id}", text + ".", value, ci, cause.null, cause.verdict)
 
@@ -33,8 +39,12 @@ def cause_claim(cause: Cause) -> Claim:
 def _nulls(cause: Cause) -> str:
     """Ceiling, placebo, another readout and untrained twins in brackets."""
     names = {"ceiling": "all of the site", "placebo": "placebo", "mismatched": "another readout"}
-    parts = [f"{label} {fixed(cause.slopes.get(name, ZERO).value)}" for name, label in names.items()]
-    return ", ".join([*parts, f"untrained twins {fixed(cause.untrained.value)}"])
+    parts = [f"{label} {_measured(cause.slopes.get(name))}" for name, label in names.items()]
+    return ", ".join([*parts, f"untrained twins {_measured(cause.untrained)}"])
+
+
+def _measured(estimate: Estimate | None) -> str:
+    return "not measured" if estimate is None else fixed(estimate.value)
 
 
 def model_claim(causes: Sequence[Cause]) -> Claim:
@@ -85,21 +95,11 @@ def _range(numbers: Sequence[int]) -> str:
 
 def effect_claims(effects: Effects) -> tuple[Claim, ...]:
     """The component that writes most of the prediction, and the one that it can least do without."""
-    direct = max(effects.components, key=lambda effect: abs(effect.share.value))
-    written = sorted(effects.components, key=lambda effect: -abs(effect.share.value))[:5]
-    shares = ", ".join(f"{effect.label} {fixed(effect.share.value)}" for effect in written)
     ablated = [(effect.loss, effect.label) for effect in effects.components if effect.loss is not None]
     loss, label = max(ablated, key=lambda pair: pair[0].value)
     own = effects.loss
     return (
-        Claim(
-            "causality.direct",
-            f"Of the prediction's variance, the largest parts are written by {shares}.",
-            direct.share.value,
-            direct.share.ci,
-            0.0,
-            direct.label if direct.share.low > 0 else "undetermined",
-        ),
+        _direct_claim(effects),
         Claim(
             "causality.ablation",
             f"Held at its mean, {label} costs the most: the squared error is {loss.value:.3g} of E y², with it "
@@ -110,3 +110,16 @@ def effect_claims(effects: Effects) -> tuple[Claim, ...]:
             label if loss.low > own.high else "undetermined",
         ),
     )
+
+
+def _direct_claim(effects: Effects) -> Claim:
+    shares = [(effect.share, effect.label) for effect in effects.components if effect.share is not None]
+    if not shares:
+        text = "The prediction is the same on every prompt: no component writes a part of its variance."
+        return Claim("causality.direct", text, None, None, None, "the prediction is constant")
+    written = sorted(shares, key=lambda pair: -abs(pair[0].value))
+    share, label = written[0]
+    parts = ", ".join(f"{label} {fixed(share.value)}" for share, label in written[:5])
+    text = f"Of the prediction's variance, the largest parts are written by {parts}."
+    verdict = label if share.low > 0 or share.high < 0 else "undetermined"
+    return Claim("causality.direct", text, share.value, share.ci, 0.0, verdict)

@@ -23,8 +23,9 @@ def _components(effects: Effects) -> Figure:
         if not found:
             continue
         labels = [effect.label for effect in found]
-        bars = _bars(labels, [effect.share for effect in found], kind, colour)
-        plot.add_trace(bars, row=1, col=1)
+        shares = [effect.share for effect in found if effect.share is not None]
+        if shares:
+            plot.add_trace(_bars(labels, shares, kind, colour), row=1, col=1)
         ablated = [(effect.label, effect.loss) for effect in found if effect.loss is not None]
         if ablated:
             names, losses = zip(*ablated, strict=True)
@@ -47,13 +48,16 @@ def _components(effects: Effects) -> Figure:
         "causality-components",
         "What each head and MLP adds to the prediction",
         "Above, the direct effect: what a component writes along the read-out's direction u at the query, divided by "
-        "the scale of the final norm on that prompt, as a share of the prediction's variance, Cov(part, ŷ)/Var(ŷ). All "
-        "shares, biases included, add up to 1 (Elhage et al., 2021). Below, the total effect: the squared error with "
+        "the scale of the final norm on that prompt, as a share of the prediction's variance. All shares, biases "
+        "included, add up to 1. Below, the total effect: the squared error with "
         "the component held at its mean over prompts, at all positions, over E y²; the dashed line is the whole model, "
         "and 1 is a model that predicts zero. A component with much below and nothing above works through others. "
         "Losses past 1 rank components and are no shares. Bars are 95% intervals (delete-a-block jackknife over "
         "prompts).",
         plot,
+        shows=("causality.direct", "causality.ablation"),
+        equation="Cov(z<sub>c</sub> W_O u / σ, ŷ) / Var(ŷ); E (y − ŷ<sub>c held at E c</sub>)² / E y²",
+        source="Elhage et al. (2021) for direct effects; departure: of the variance of a number, not of logits",
     )
 
 
@@ -115,4 +119,6 @@ def _dependence(found: Dependence, effects: Effects) -> Figure:
         "the whole model. A column that falls says that what is read there came through the layer of that row; one "
         "that recovers, that other layers make up for it. Beside each row, the squared error over E y².",
         plot,
+        equation="R² = 1 − Σ (v − Wᵀh<sub>l</sub> − c)² / Σ (v − v̄)²",
+        source="ours",
     )

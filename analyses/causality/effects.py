@@ -25,6 +25,8 @@ from mesascope.probes import (
 )
 
 ALPHAS = (1e-9, 1e-6, 1e-3, 1e-1)
+CONSTANT = 1e-10
+"""Least variance of a prediction, in units of the mean squares of it and of y: less is rounding."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,8 @@ class Effect:
     """From 1 on; 0 is the read-in."""
     head: int | None
     """From 0 on; None of an MLP and the read-in."""
-    share: Estimate
-    """Of the prediction's variance, Cov(part, ŷ)/Var(ŷ); all parts together are 1."""
+    share: Estimate | None
+    """Of the prediction's variance, Cov(part, ŷ)/Var(ŷ); all parts together are 1. None where it does not vary."""
     slope: Estimate
     """Of its direct effect on y."""
     loss: Estimate | None
@@ -49,7 +51,7 @@ class Effect:
             "label": self.label,
             "share": as_json(self.share),
             "slope": as_json(self.slope),
-            "loss": None if self.loss is None else as_json(self.loss),
+            "loss": as_json(self.loss),
         }
 
 
@@ -135,7 +137,7 @@ def _errors(
     return totals[0], totals[1]
 
 
-def _direct(look: Look, n_prompts: int) -> tuple[list[Estimate], list[Estimate]]:
+def _direct(look: Look, n_prompts: int) -> tuple[list[Estimate] | list[None], list[Estimate]]:
     """Share of the prediction's variance and slope on y, of the read-in and every component."""
     parts, preds, ys = [], [], []
     for prompts in look.batches(n_prompts, "score", N_BLOCKS):
@@ -144,8 +146,12 @@ def _direct(look: Look, n_prompts: int) -> tuple[list[Estimate], list[Estimate]]
         preds.append(pred)
         ys.append(prompts.ys[:, -1].double())
     part, pred, y = (torch.cat(rows) for rows in (parts, preds, ys))
+    size = pred.square().mean() + y.square().mean()
     centred, pred, y = part - part.mean(0), pred - pred.mean(), y - y.mean()
-    return _ratios(centred * pred[:, None], pred.square()), _ratios(centred * y[:, None], y.square())
+    slopes = _ratios(centred * y[:, None], y.square())
+    if pred.square().mean() <= CONSTANT * size:
+        return [None] * len(slopes), slopes
+    return _ratios(centred * pred[:, None], pred.square()), slopes
 
 
 def _ratios(numerator: Float[Tensor, "n_prompts n_parts"], denominator: Float[Tensor, " n_prompts"]) -> list[Estimate]:

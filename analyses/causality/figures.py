@@ -83,17 +83,20 @@ def _slopes(groups: Sequence[Sequence[Cause]], result: "Causes") -> Figure:
         "causality-slope",
         "How far the prediction follows what is interchanged",
         f"On {result.n_pairs:,} base prompts with {result.point} points before the query, one variable of "
-        f"{result.learner} is set to what is read at the same place on an unrelated source prompt A: h ← h + ΣC(CᵀΣC)⁺"
-        "[Wᵀ(h<sub>A</sub> − h), 0], with W its readout, C = [W, readouts of the other variables], whose readings stay,"
-        " and Σ the covariance of activations (Geiger et al., 2021; Haufe et al., 2014, eq. 6). The slope is that of "
-        "the change of the prediction on what the learner predicts with A's value, beside minus what it predicts with "
-        "the base's own: 1 (dashed) where the variable is all that the rest of the model uses, 0 where it is not used "
-        "or the prediction merely breaks. All of the site: the whole activation of a prompt with A's context and the "
-        "base's query, which is as much as passes there. Placebo: as far, in directions in which activations vary, "
-        "towards a third prompt. Another readout: fitted to other prompts' values. Bars are 95% intervals over pairs, "
-        "of untrained twins those in which one more would fall. A variable that is not told apart from another, which "
-        "is read better, is not moved and has no first marker.",
+        f"{result.learner} is set to what is read at the same place on an unrelated source prompt A, while what is "
+        "read of the variables beside it stays. The slope is that of the change of the prediction on what the learner "
+        "predicts with A's value, beside minus what it predicts with the base's own: 1 (dashed) where the variable is "
+        "all that the rest of the model uses, 0 where it is not used or the prediction merely breaks. All of the site: "
+        "the whole activation of a prompt with A's context and the base's query, which is as much as passes there. "
+        "Placebo: as far towards A, in directions in which activations vary and the reading does not. Another readout: "
+        "fitted to other prompts' values. Bars are 95% intervals over pairs, of untrained twins those in which one "
+        "more would fall. A variable that is not told apart from another, which is read better, is not moved and has "
+        "no first marker.",
         plot,
+        equation="h ← h + ΣC (CᵀΣC)⁺ [Wᵀ(h<sub>A</sub> − h), 0], W the readout, C = [W, readouts that stay], "
+        "Σ = Cov(h)",
+        source="Geiger et al. (2021) for interchange, Haufe et al. (2014, eq. 6) for the pattern of a readout; "
+        "departures: real-valued variables, others held, a slope in place of an accuracy",
     )
 
 
@@ -167,11 +170,13 @@ def _pairs(groups: Sequence[Sequence[Cause]]) -> Figure:
         "causality-pairs",
         "Predictions after the interchange",
         "One point for each pair of prompts: by how much the prediction changes when the variable is set to the "
-        "source's, against what the learner then predicts, ŷ(B with A's value) − ŷ(B) (Geiger et al., 2021). Each "
+        "source's, against what the learner then predicts. Each "
         "panel is the layer where the most follows. Points on the dashed diagonal are a variable that is used, points "
         "on the horizontal one that is not. The solid line has the slope on the source's part alone; from "
         f"{fixed(USED, 1)} on the verdict is used. A few pairs lie outside the axes.",
         plot,
+        equation="ŷ<sub>moved</sub> − ŷ against x·w(B with A's value) − x·w(B)",
+        source="after Geiger et al. (2021)",
     )
 
 

@@ -63,7 +63,7 @@ class Look:
 
     def values(self, prompts: Prompts) -> Values:
         """The learner's variables."""
-        return Values.of(prompts, self.point, self.learner)
+        return Values.of(prompts, self.point, self.learner, self.scope.regression.linear)
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,14 @@ from transformer_lens.tools.analysis.projection_kernel import orthonormal_subspa
 
 from mesascope.analyses.causality.site_readouts import Key, Look, SiteReadout
 from mesascope.analyses.causality.variables import Values, Variable
+from mesascope.analyses.scope import BATCH
 from mesascope.models import Prompts
-from mesascope.probes import Captured, Slopes, capture, run_from
+from mesascope.probes import Captured, Features, Slopes, capture, run_from
 
 N_BLOCKS = 20
 BOUND = 5.0
-"""A control that moves a prediction by more, in root mean squares of y, counts as that: Newton's method diverges from
-most activations that are not its own, and single pairs would be all of the slope."""
+"""A prediction that moves further beyond what the learner predicts, in root mean squares of y, counts as that: Newton's
+method diverges from most activations that are not its own, and single pairs would be all of the slope."""
 Moved = Float[Tensor, " batch"]
 
 
@@ -41,6 +42,8 @@ class Tally:
 @dataclass(frozen=True)
 class Pair:
     """A batch of base prompts, each with an unrelated source; and the source's context with the base's query."""
+
+    index: int
 
     base: Captured
     source: Captured
@@ -66,7 +69,9 @@ class Pair:
         return torch.stack([self.mine.predict(variable, self.theirs), -self.mine.predict(variable)], dim=1)
 
 
-def trace(look: Look, readouts: dict[Key, SiteReadout], n_pairs: int, nulls: bool = True) -> dict[Key, Tally]:
+def trace(
+    look: Look, readouts: dict[Key, SiteReadout], n_pairs: int, nulls: bool = True, n_batches: int = N_BLOCKS
+) -> dict[Key, Tally]:
     """Run every intervention on every pair.
 
     Args:
@@ -74,73 +79,83 @@ def trace(look: Look, readouts: dict[Key, SiteReadout], n_pairs: int, nulls: boo
         readouts: Those of this model.
         n_pairs: Pairs of prompts.
         nulls: Whether to run more than the interchange itself: ceiling, placebo, other readouts, other moves.
+        n_batches: Batches of pairs at the least, each a block of the intervals. Few are faster.
     """
     tallies = {key: Tally() for key in readouts}
-    for index, pair in enumerate(_pairs(look, n_pairs)):
-        for key, tally in tallies.items():
-            _score(tally, key, readouts[key], pair, index)
-            _intervene(look, tally, key, readouts[key], pair, index, nulls)
+    for pair in _pairs(look, n_pairs, n_batches):
+        for hook in look.hooks:
+            here = {key: found for key, found in readouts.items() if key[0] == hook}
+            moves = {
+                (key, name): moved for key, found in here.items() for name, moved in _moves(key, found, pair, nulls)
+            }
+            changes = _changes(look, hook, pair, moves)
+            for key, found in here.items():
+                _score(tallies[key], key, found, pair)
+                for name in (name for of, name in moves if of == key):
+                    _record(tallies[key], key, found, pair, name, changes[key, name])
     return tallies
 
 
-def _pairs(look: Look, n_pairs: int) -> Iterator[Pair]:
-    streams = (capture(look.model, look.batches(n_pairs, role, N_BLOCKS), look.hooks) for role in ("base", "source"))
-    for base, source in zip(*streams, strict=True):
+def _pairs(look: Look, n_pairs: int, n_batches: int) -> Iterator[Pair]:
+    streams = (capture(look.model, look.batches(n_pairs, role, n_batches), look.hooks) for role in ("base", "source"))
+    for index, (base, source) in enumerate(zip(*streams, strict=True)):
         xs = torch.cat([source.prompts.xs[:, :-1], base.prompts.xs[:, -1:]], dim=1)
         (context,) = capture(look.model, [Prompts(xs, source.prompts.ys)], look.hooks)
-        yield Pair(base, source, context, look.values(base.prompts), look.values(source.prompts))
+        yield Pair(index, base, source, context, look.values(base.prompts), look.values(source.prompts))
 
 
-def _score(tally: Tally, key: Key, found: SiteReadout, pair: Pair, index: int) -> None:
+def _score(tally: Tally, key: Key, found: SiteReadout, pair: Pair) -> None:
     hook, site, variable = key
     features, wanted = site.read(pair.base.activations[hook]), pair.mine.columns(variable)
     # The other readout is scored on what it was fitted to, another prompt's value.
-    other = found.others[index % len(found.others)]
+    other = found.others[pair.index % len(found.others)]
     targets = wanted, wanted.roll(1, 0)
     for place, (readout, target) in enumerate(zip((found.readout, other), targets, strict=True)):
-        tally.errors[index % N_BLOCKS, place] += (readout.predict(features) - target).square().sum().cpu()
-        tally.totals[index % N_BLOCKS, place] += (target - found.mean).square().sum().cpu()
+        tally.errors[pair.index % N_BLOCKS, place] += (readout.predict(features) - target).square().sum().cpu()
+        tally.totals[pair.index % N_BLOCKS, place] += (target - found.mean).square().sum().cpu()
 
 
-def _intervene(look: Look, tally: Tally, key: Key, found: SiteReadout, pair: Pair, index: int, nulls: bool) -> None:
+def _moves(key: Key, found: SiteReadout, pair: Pair, nulls: bool) -> Iterator[tuple[str, Features]]:
+    """The activations of every intervention, by its name."""
     hook, site, variable = key
     base, source, context = (
         site.read(run.activations[hook]).double() for run in (pair.base, pair.source, pair.context)
     )
-    moved = {"alone": found.alone(base, source)} if found.separate else {}
-    if nulls:
-        moved |= {
-            "together": found.together(base, source),
-            "mismatched": found.mismatched[index % len(found.mismatched)](base, source),
-            "ceiling": source if variable == "y" else context,
-        }
-        if found.readout.coef_.any():
-            moved["least"] = SubspaceInterchange(orthonormal_subspace(found.readout.coef_).basis)(base, source)
-        if "alone" in moved and (moved["alone"] != base).any():
-            # A third prompt's activations, so that nothing of the source is moved, in directions in which they vary.
-            natural = orthonormal_subspace((base - base.roll(1, 0))[: found.readout.coef_.shape[1]].mT).basis
-            placebo = NormMatchedPlacebo(cast(SubspaceInterchange, found.alone), natural)
-            moved["placebo"] = placebo(base, source.roll(1, 0))
-    block, z = index % N_BLOCKS, pair.regressors(variable)
-    bound = BOUND * pair.mine.y.square().mean().sqrt()
-    for name, change in _changes(look, key, pair, moved).items():
-        if name not in ("alone", "ceiling") or not nulls:
-            change = change.nan_to_num().clamp(-bound, bound)
-        of_context = name == "ceiling" and variable != "y"
-        tally.move(name, block, pair.regressors("w") if of_context else z, change)
-        if name == "alone":
-            tally.move("as read", block, pair.read_regressors(key, found), change)
-            tally.points.append(torch.stack([z.sum(1).cpu(), change.cpu()], dim=1))
+    if found.separate:
+        yield "alone", found.alone(base, source)
+    if not nulls:
+        return
+    yield "together", found.together(base, source)
+    yield "mismatched", found.mismatched[pair.index % len(found.mismatched)](base, source)
+    yield "ceiling", source if variable == "y" else context
+    if found.readout.coef_.any():
+        yield "least", SubspaceInterchange(orthonormal_subspace(found.readout.coef_).basis)(base, source)
+        beside = found.alone.beside(base) if found.separate else None
+        if beside is not None:
+            yield "placebo", NormMatchedPlacebo(cast(SubspaceInterchange, found.alone), beside)(base, source)
+
+
+def _record(tally: Tally, key: Key, found: SiteReadout, pair: Pair, name: str, change: Moved) -> None:
+    """Add the changes of the prediction under one intervention."""
+    variable, block = key[2], pair.index % N_BLOCKS
+    # With the whole site the prediction's context passes, of which w is what the learner makes.
+    z = pair.regressors("w" if name == "ceiling" and variable != "y" else variable)
+    bound = BOUND * pair.mine.y.square().mean().sqrt() + z.sum(1).abs()
+    change = change.nan_to_num().clamp(-bound, bound)
+    tally.move(name, block, z, change)
+    if name == "alone":
+        tally.move("as read", block, pair.read_regressors(key, found), change)
+        tally.points.append(torch.stack([z.sum(1).cpu(), change.cpu()], dim=1))
 
 
 @torch.no_grad()
-def _changes(look: Look, key: Key, pair: Pair, moved: dict[str, Tensor]) -> dict[str, Moved]:
-    """How far the prediction moves under each intervention, all of them in one run."""
-    if not moved:
-        return {}
-    hook, site, _ = key
-    n, resid = len(moved), pair.base.activations[hook]
-    patched = site.write(resid.repeat(n, 1, 1), torch.cat(list(moved.values())))
-    preds = run_from(look.model, patched, look.hooks.index(hook) + 1, look.point + 1)[:, -1]
-    own = pair.base.preds[:, -1].double()
-    return {name: part - own for name, part in zip(moved, preds.double().chunk(n), strict=True)}
+def _changes(look: Look, hook: str, pair: Pair, moves: dict[tuple[Key, str], Features]) -> dict[tuple[Key, str], Moved]:
+    """How far the prediction moves under each intervention at one layer, many of them in one run."""
+    resid, own, names = pair.base.activations[hook], pair.base.preds[:, -1].double(), list(moves)
+    at_once = max(1, BATCH // len(own))
+    changes: dict[tuple[Key, str], Moved] = {}
+    for some in (names[start : start + at_once] for start in range(0, len(names), at_once)):
+        patched = torch.cat([key[1].write(resid, moves[key, name]) for key, name in some])
+        preds = run_from(look.model, patched, look.hooks.index(hook) + 1, look.point + 1)[:, -1].double()
+        changes |= {name: part - own for name, part in zip(some, preds.chunk(len(some)), strict=True)}
+    return changes

@@ -29,20 +29,26 @@ class Values:
     x: Float[Tensor, "batch n_dims"]
     """The query."""
     y: Float[Tensor, " batch"]
+    """The prediction x·w; on a task that is not linear in x, of which w says nothing, the label."""
 
     @staticmethod
-    def of(prompts: Prompts, point: int, learner: FilterLearner) -> "Values":
-        """Those of the points before `point`, the query being that point."""
+    def of(prompts: Prompts, point: int, learner: FilterLearner, linear: bool = True) -> "Values":
+        """Those of the points before `point`, the query being that point.
+
+        Args:
+            prompts: Prompts of more points than `point`.
+            point: The query.
+            learner: Whose variables they are.
+            linear: Whether y is the prediction. The label would be another one under noise, and for a learner that is
+                not done.
+        """
         d = prompts.prefixes([point])
         U, eigenvalues = d.basis[:, 0], d.eigenvalues[:, 0]
         (multiplier,) = learner.multiplier(d.eigenvalues, d.counts, [learner.n_steps])
-        return Values(
-            S=(U * eigenvalues[:, None]) @ U.mT,
-            b=torch.einsum("bij,bj->bi", U, d.moments[:, 0]),
-            M=(U * multiplier[:, 0, None]) @ U.mT,
-            x=prompts.xs[:, point].double(),
-            y=prompts.ys[:, point].double(),
-        )
+        b, M = torch.einsum("bij,bj->bi", U, d.moments[:, 0]), (U * multiplier[:, 0, None]) @ U.mT
+        x = prompts.xs[:, point].double()
+        y = torch.einsum("bi,bij,bj->b", x, M, b) if linear else prompts.ys[:, point].double()
+        return Values((U * eigenvalues[:, None]) @ U.mT, b, M, x, y)
 
     @property
     def w(self) -> Float[Tensor, "batch n_dims"]:

@@ -91,7 +91,7 @@ class LayerCurvature:
             "label": self.label,
             "verdict": self.verdict,
             "doubts": list(self.doubts) if self.verdict in (UNDETERMINED, OTHER) else [],
-            "weights": None if self.weights is None else as_json(self.weights),
+            "weights": as_json(self.weights),
             "activations": None if self.update is None else self.update.data(),
             "untrained": {"gamma": list(self.untrained_gamma), "r2": list(self.untrained_r2)},
             "intervention": None if self.ablation is None else self.ablation.data(),

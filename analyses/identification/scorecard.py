@@ -82,10 +82,7 @@ class Scorecard:
             "allowed": self.allowed,
             "survived": list(self.survived),
             "failed": list(self.failed),
-            "scores": [
-                {"shift": s.shift, "missed": None if s.missed is None else as_json(s.missed), "reason": s.reason}
-                for s in self.scores
-            ],
+            "scores": [{"shift": s.shift, "missed": as_json(s.missed), "reason": s.reason} for s in self.scores],
         }
 
 

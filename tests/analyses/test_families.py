@@ -5,8 +5,10 @@ import json
 import pytest
 
 from mesascope.analyses import (
+    Causes,
     Curvature,
     Identification,
+    Induction,
     Matching,
     Performance,
     Readouts,
@@ -68,10 +70,14 @@ def test_nothing_is_found_in_an_untrained_model(family, quick, tmp_path):
         expected_sections += ["spectral"] * getattr(preset.task, "linear", False) + ["similarity"]
         expected_sections += ["matching"] * (family != "lstm") + ["curvature"] * (model.cfg.layout == "joint")
         expected_sections += ["learned-features"] * ("sine" in family)
+    expected_sections += ["induction"] * (family != "lstm") + ["causality"] * (not discrete)
     assert list(report.results) == expected_sections
     matching, curvature = report.results.get("matching"), report.results.get("curvature")
     assert not isinstance(matching, Matching) or matching.family is None
     assert not isinstance(curvature, Curvature) or "curvature correction in" not in curvature.verdict
+    induction, causality = report.results.get("induction"), report.results.get("causality")
+    assert not isinstance(induction, Induction) or induction.verdict in ("no circuit", "undetermined")
+    assert not isinstance(causality, Causes) or not [c for c in causality.causes if "used" in c.verdict.split()[:2]]
     if not discrete:
         readouts, identified = report.results["readouts"], report.results["identification"]
         assert isinstance(readouts, Readouts) and isinstance(identified, Identification)

@@ -102,3 +102,20 @@ def test_whole_scratch_tokens_carry_the_context():
     preds = run_from(model, site.write(mine, site.read(theirs)), 3, 9)[:, 0]
     w = theirs[:, :3, model.cfg.d_model - 2]
     torch.testing.assert_close(preds, (base.xs[:, -1] * w).sum(-1))
+
+
+def test_a_placebos_directions_are_those_of_the_data_and_leave_what_is_read():
+    h, (W, held) = correlated(d=6), readouts()
+    h = h - h.mean(0)
+    h[:, 5] = h[:, 4]  # nothing varies along e5 − e4
+    beside = PatternInterchange.of(W, h.T.cov(), held).beside(h[:20])
+    assert beside.shape == (6, 3)  # five directions vary, two of them are read
+    torch.testing.assert_close(beside.mT @ beside, torch.eye(3, dtype=D))
+    assert (W.mT @ beside).abs().max() < 1e-9
+    assert (beside[5] - beside[4]).abs().max() < 1e-9
+
+
+def test_where_nothing_else_varies_there_is_no_placebo():
+    W, pattern = torch.randn(6, 1, dtype=D), torch.randn(1, 6, dtype=D)
+    h = torch.randn(200, 1, dtype=D) @ pattern
+    assert PatternInterchange.of(W, h.T.cov()).beside(h[:20]) is None

@@ -81,12 +81,24 @@ def test_everything_passes_through_the_scratch_tokens_until_the_query_reads_them
 
 
 def test_the_placebo_moves_nothing_towards_the_source(with_w):
+    """It leaves what is read of w, and towards the source everything else moves: S, b and the gradients."""
     assert abs(with_w.of("w")[3].slopes["placebo"].value) < 0.05
     assert with_w.of("w")[3].slope.low > with_w.of("w")[3].null
 
 
+def test_a_placebo_can_fail_where_something_that_is_not_read_is_used():
+    """Behind the last step w is used and b is not: beside b, a move towards the source carries its w over."""
+    scope, learner = holds_w()
+    result = trace_causes(scope, learner=learner, n_prompts=600, n_pairs=400)
+    assert result.of("b")[3].slopes["placebo"].low > 0.5
+    assert abs(result.of("b")[3].slope.value) < 1e-3
+
+
 def test_in_tokens_of_examples_w_is_not_decodable_and_y_is_used():
+    """And y is what three steps predict, not the label."""
     result = traced(holds_residuals())
+    assert result.of("y")[-1].r2.value == pytest.approx(1.0, abs=1e-9)
+    assert slopes(result.of("y"))[-1] == pytest.approx(1.0, abs=1e-6)
     assert {cause.verdict for cause in result.of("w")} == {"not decodable"}
     assert {cause.verdict for cause in result.of("w", "query")} == {"not decodable"}
     assert result.of("y")[-1].verdict == "used"
@@ -166,6 +178,44 @@ def test_the_learner_says_whose_w_is_meant(with_w):
     scope, _ = holds_w()
     other = trace_causes(scope, learner=LeastSquares(), **FEW).of("w")[3].slope
     assert other is not None and other.high < 1.0 == pytest.approx(slopes(with_w.of("w"))[3], abs=1e-6)
+
+
+def test_under_noise_the_variables_are_those_of_the_best_learner():
+    """Ridge; and a model that runs its steps holds what they predict to the last digit, however noisy labels are."""
+    scope, learner = holds_residuals()
+    noisy = attach(scope.model, task=LinearRegression(n_dims=3, n_points=16, noise_std=1.0))
+    result = trace_causes(noisy, learner=learner, **FEW)
+    assert result.of("y")[-1].r2.value == pytest.approx(1.0, abs=1e-9)
+    assert trace_causes(noisy, **FEW).learner == "ridge r=1"
+
+
+def constant_model():
+    """Its read-out reads nothing and adds a number."""
+    model = HookedRegressor(FAMILIES["decoder"])
+    with torch.no_grad():
+        model.unembed.W_U.zero_()
+        model.unembed.b_U.fill_(0.3)
+    return attach(model, task=task_of(FAMILIES["decoder"]))
+
+
+def test_of_a_constant_model_nothing_is_written_and_no_number_is_made_up():
+    result = trace_causes(constant_model(), n_prompts=160, n_pairs=40)
+    claims = {claim.id: claim for claim in result.claims}
+    assert claims["causality.direct"].verdict == "the prediction is constant"
+    assert claims["causality.direct"].value is None
+    assert not any("nan" in claim.text for claim in result.claims)
+    assert not {"used", "partly used"} & {cause.verdict for cause in result.causes}
+    components = next(figure for figure in result.figures() if figure.id == "causality-components")
+    assert {trace.type for trace in components.plot.data} == {"scatter"}
+
+
+def test_of_one_twin_nothing_is_known(monkeypatch):
+    monkeypatch.setattr(scope_module, "N_TWINS", 1)
+    result = traced(holds_residuals())
+    assert {(cause.untrained, cause.untrained_r2) for cause in result.causes} == {(None, None)}
+    assert "untrained twins not measured" in result.claims[-1].text
+    assert result.data()["causes"][0]["untrained"] is None
+    assert result.figures()
 
 
 def test_figures_hold_every_series_and_each_has_a_guide(with_w):

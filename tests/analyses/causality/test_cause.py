@@ -1,0 +1,58 @@
+import pytest
+
+from mesascope.analyses.causality.cause import Cause
+from mesascope.analyses.causality.claims import cause_claim
+from mesascope.probes import Estimate
+
+NOTHING = Estimate(0.0, -0.01, 0.01)
+
+
+def near(value, half=0.02):
+    return Estimate(value, value - half, value + half)
+
+
+def cause(r2=0.9, alone=0.8, as_read=0.9, *, placebo=NOTHING, untrained=NOTHING, untrained_r2=NOTHING, held=()):
+    slopes = {} if alone is None else {"alone": near(alone), "as read": near(as_read)}
+    if placebo is not None:
+        slopes["placebo"] = placebo
+    return Cause("w", "all tokens", 2, near(r2), NOTHING, untrained_r2, held, 0.5, slopes, None, untrained)
+
+
+@pytest.mark.parametrize(
+    "given, verdict",
+    [
+        ({"r2": 0.02}, "not decodable"),
+        ({"r2": 0.06}, "undetermined"),
+        ({}, "used"),
+        ({"alone": 0.4, "as_read": 0.9}, "partly used"),
+        ({"alone": 0.51, "as_read": 0.9}, "partly used"),
+        ({"alone": 0.8, "as_read": 0.4}, "partly used"),
+        ({"alone": 0.4, "placebo": near(0.39)}, "undetermined"),
+        ({"alone": 0.4, "untrained": near(0.5)}, "undetermined"),
+        ({"alone": 0.0, "as_read": 0.0}, "decodable but not used"),
+        ({"alone": 0.0, "as_read": 0.2}, "undetermined"),
+        ({"alone": 0.0, "as_read": 0.0, "untrained_r2": near(0.95)}, "no more than untrained"),
+        ({"alone": 0.0, "as_read": 0.0, "untrained_r2": None}, "decodable but not used"),
+        ({"alone": None}, "not told apart"),
+    ],
+)
+def test_the_verdict_is_what_both_slopes_and_every_null_allow(given, verdict):
+    assert cause(**given).verdict == verdict
+
+
+def test_a_null_that_was_not_measured_is_no_null_and_is_said():
+    found = cause(placebo=None, untrained=None, untrained_r2=None)
+    assert found.null == 0.0 and found.verdict == "used"
+    assert cause_claim(found).text.count("not measured") == 5  # twins' R² and slope, and three controls
+
+
+def test_both_slopes_are_in_the_sentence():
+    assert "slope 0.400 (0.900 of what the reading predicts;" in cause_claim(cause(alone=0.4)).text
+
+
+@pytest.mark.parametrize(
+    "held, said",
+    [(("b", "S"), "is not in what is read of b and S: it cannot be moved alone"), ((), "what is read does not vary")],
+)
+def test_what_cannot_be_moved_says_why(held, said):
+    assert said in cause_claim(cause(alone=None, held=held)).text
