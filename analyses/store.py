@@ -10,7 +10,7 @@ import torch
 from mesascope import __version__
 from mesascope.analyses.claim import finite
 from mesascope.analyses.scope import Scope
-from mesascope.models.training.checkpoints import write_atomically
+from mesascope.models.files import write_atomically
 
 
 class Store:

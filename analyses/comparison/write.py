@@ -10,7 +10,7 @@ from mesascope.analyses.comparison.comparison import Comparison
 from mesascope.analyses.report.page import render
 from mesascope.analyses.report.write import SCHEMA, Report, check_writable, describe_model
 from mesascope.analyses.scope import Scope
-from mesascope.models.training.checkpoints import write_atomically
+from mesascope.models.files import write_atomically
 
 
 def write_comparison(comparison: Comparison, reference: Scope, out: str | Path, command: str = "") -> Report:

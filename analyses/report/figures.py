@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mesascope.analyses.claim import Result
 from mesascope.analyses.report.page import simple_html
-from mesascope.models.training.checkpoints import write_atomically
+from mesascope.models.files import write_atomically
 
 
 def write_figures(result: Result, folder: Path) -> list[Path]:

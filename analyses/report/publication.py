@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mesascope.analyses.claim import Figure, Result
 from mesascope.models import MesascopeError
-from mesascope.models.training.checkpoints import write_atomically
+from mesascope.models.files import write_atomically
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure as PlotlyFigure

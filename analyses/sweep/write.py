@@ -16,7 +16,7 @@ from mesascope.analyses.report.page import embed, number, simple_html
 from mesascope.analyses.store import Store
 from mesascope.analyses.sweep.row import read_claims
 from mesascope.analyses.sweep.sweep import Sweep
-from mesascope.models.training.checkpoints import write_atomically
+from mesascope.models.files import write_atomically
 
 SCHEMA = 1
 

@@ -40,11 +40,13 @@ class Cause:
 
 
 CAUSES = (
+    Cause("cannot-write", r"^cannot write "),
+    Cause("packages-and-devices", r"kaleido|Chromium|submitit|cluster here|takes no jobs"),
     Cause("too-few-prompts", r"n_prompts=|n_scored=|n_tune=|queries determine"),
     Cause("unknown-name", r"; did you mean"),
-    Cause("not-finite", r"NaN|infinit(e|y)\b(?!.*one for each)", r"^(analyses|probes)/|checkpoint"),
+    Cause("not-finite", r"NaN|infinit(e|y)\b(?!.*one for each)|beyond all numbers", r"^(analyses|probes)/|checkpoint"),
     Cause("scale-of-w", r"w_std"),
-    Cause("not-found", path=r"formats/(registry|zoo|hub)"),
+    Cause("not-found", path=r"formats/(registry|zoo|hub)|sweep/addresses"),
     Cause("plain-matrices", path=r"formats/matri"),
     Cause("broken-file", path=r"formats/|foreign_files"),
     Cause("training", path=r"models/training/(?!tracking)"),

@@ -4,7 +4,6 @@ import io
 import json
 import math
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from safetensors.torch import save as to_bytes
 
 from mesascope.models.config import Config
 from mesascope.models.errors import MesascopeError, first_complaint
+from mesascope.models.files import cannot_write, write_atomically
 from mesascope.models.foreign_files import read_pickle_safely
 from mesascope.models.regressor import HookedRegressor
 from mesascope.models.training.config import RunConfig
@@ -24,30 +24,6 @@ try:
     import fcntl
 except ImportError:  # not on Windows, where nothing keeps a second process out
     fcntl = None  # type: ignore[assignment]
-
-
-def write_atomically(path: Path, content: bytes | str) -> None:
-    """Write a file so that it is either the old or the new one, whatever happens.
-
-    Raises:
-        MesascopeError: The file cannot be written.
-    """
-    data = content.encode() if isinstance(content, str) else content
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            temporary = Path(file.name)
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)  # the temporary file is private; the finished one is not
-        temporary.replace(path)
-    except OSError as error:
-        raise _cannot_write(path, error) from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
 
 
 class RunFolder:
@@ -170,7 +146,7 @@ class RunFolder:
             with self._log.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(dict(record)) + "\n")
         except OSError as error:
-            raise _cannot_write(self._log, error) from error
+            raise cannot_write(self._log, error) from error
 
     def records(self) -> list[dict[str, Any]]:
         """The lines of log.jsonl, up to one that is no record, such as a last one that a kill cut short."""
@@ -199,13 +175,6 @@ class RunFolder:
 
 def _weights(model: HookedRegressor) -> bytes:
     return to_bytes({name: tensor.contiguous().cpu() for name, tensor in model.weights.items()})
-
-
-def _cannot_write(path: Path, error: OSError) -> MesascopeError:
-    return MesascopeError(
-        f"cannot write {path}: {error.strerror or error}; free space or choose another folder. What was written before "
-        "is whole"
-    )
 
 
 def _first_difference(before: Any, now: Any, field: str = "") -> tuple[str, Any, Any] | None:

@@ -1,4 +1,5 @@
 import sys
+import tomllib
 from importlib import import_module
 from pathlib import Path
 
@@ -6,7 +7,8 @@ import pytest
 
 from .snippets import snippets
 
-DOCS = Path(__file__).parents[2] / "docs"
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
 sys.path.insert(0, str(DOCS / "_ext"))
 extension = import_module("messages")
 CAUSES, Message = extension.CAUSES, extension.Message
@@ -52,8 +54,20 @@ def _fits(said: str, template: str) -> bool:
     [
         ("analyses/new.py", "n_prompts=3: expected at least 40", "too-few-prompts"),
         ("analyses/new.py", "something that no rule foresees", "analysis"),
+        ("analyses/new.py", "cannot write ‹path›: no space left", "cannot-write"),
+        ("analyses/new.py", "activations at ‹hook› grow beyond all numbers", "not-finite"),
+        ("analyses/new.py", "figures need kaleido, which is not installed", "packages-and-devices"),
+        ("analyses/new.py", "‹cluster› takes no jobs: no such partition", "packages-and-devices"),
         ("models/new.py", "something that no rule foresees", None),
     ],
 )
 def test_a_message_is_sorted_by_what_it_says_and_where(path, text, page):
     assert cause_of(Message(path, 1, text)) == page
+
+
+def test_every_package_that_is_asked_for_stands_on_its_page():
+    """Of all that pyproject.toml offers a user: the others are for the makers of mesascope."""
+    text = (DOCS / "errors/packages-and-devices.md").read_text(encoding="utf-8")
+    offered = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"])
+    assert offered >= {"track", "figures", "cluster"}
+    assert all(f"pip install 'mesascope[{name}]'" in text for name in offered - {"docs", "dev"})
