@@ -69,7 +69,7 @@ def _pairs(rows: Slots, cols: Slots, kinds: tuple[str, str], symbol: str) -> Spa
     return Span.of([f"{symbol}[{a},{b}]" for (a, _), (b, _) in pairs], matrices)
 
 
-def _step(basis: TokenBasis) -> Span:
+def gradient_step(basis: TokenBasis) -> Span:
     """η: y is written with a minus (the slot holds y − ŷ); and η W0, from x to y."""
     value, write = basis.value, basis.write
     return _identity(value, write, "y", "η", -1.0) + _pairs(value, write, ("x", "y"), "W0")
@@ -90,12 +90,12 @@ def _preconditioner(basis: TokenBasis) -> Span:
 
 COPY = "neighbour copy"
 FAMILIES = (
-    Family("GD", _step, _inner_product),
-    Family("GD++", lambda basis: _step(basis) + _contraction(basis), _inner_product, ("GD",)),
-    Family("preconditioned GD", _step, _preconditioner, ("GD",), signed=()),
+    Family("GD", gradient_step, _inner_product),
+    Family("GD++", lambda basis: gradient_step(basis) + _contraction(basis), _inner_product, ("GD",)),
+    Family("preconditioned GD", gradient_step, _preconditioner, ("GD",), signed=()),
     Family(
         "preconditioned GD++",
-        lambda basis: _step(basis) + _pairs(basis.value, basis.write, ("x", "x"), "P"),
+        lambda basis: gradient_step(basis) + _pairs(basis.value, basis.write, ("x", "x"), "P"),
         _preconditioner,
         ("GD", "GD++", "preconditioned GD"),
         signed=(),

@@ -1,3 +1,4 @@
+import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,6 +48,14 @@ def test_an_addition_takes_less_than_40_lines(page):
     ]
     lengths = [len([line for line in body.splitlines() if line.strip()]) for body in blocks]
     assert max(lengths) < 40, lengths
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda page: page.stem)
+def test_no_page_teaches_a_name_that_is_not_for_readers(page):
+    for snippet in snippets(page.read_text(encoding="utf-8")):
+        asked = [node for node in ast.walk(ast.parse(snippet.code)) if isinstance(node, ast.ImportFrom)]
+        named = [word for node in asked for word in (*str(node.module).split("."), *(a.name for a in node.names))]
+        assert not [word for word in named if word.startswith("_")], page
 
 
 def test_a_snippet_is_held_against_the_text_behind_it():
