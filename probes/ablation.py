@@ -1,6 +1,6 @@
 """The loss without some heads, or without what one head tells another."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -13,14 +13,15 @@ from mesascope.models.blocks import TransformerBlock
 from mesascope.models.prompts import Prompts
 from mesascope.models.regressor import HookedRegressor
 from mesascope.probes.capturing import capture
+from mesascope.probes.direct_effects import Hooks
 
 Head = tuple[int, int]
 """(layer, head), both from 0 on."""
-Component = Literal["q", "k", "v"]
+Use = Literal["q", "k", "v"]
+"""What a head reads the stream as: query, key or value."""
 Kind = Literal["mean", "resample"]
 Z = Float[Tensor, "batch pos n_heads d_head"]
 Stream = Float[Tensor, "batch pos d_model"]
-Hooks = list[tuple[str | Callable[..., Any], Callable[..., Any]]]
 
 
 @dataclass(frozen=True)
@@ -34,26 +35,13 @@ class Knockout:
     kind: Kind = "mean"
     readers: tuple[Head, ...] = ()
     """The heads that read the replacement; none for all of the model."""
-    components: tuple[Component, ...] = ("q", "k", "v")
+    uses: tuple[Use, ...] = ("q", "k", "v")
     """What they read it as."""
 
     @property
     def first(self) -> int:
         """The first layer that runs otherwise."""
         return min(layer for layer, _ in self.readers or self.heads)
-
-
-def mean_outputs(model: HookedRegressor, batches: Iterable[Prompts]) -> dict[int, Float[Tensor, "pos n_heads d_head"]]:
-    """The mean over prompts of each head's z at each position, by layer."""
-    layers = attention_layers(model)
-    totals: dict[int, Tensor] = {}
-    n_prompts = 0
-    for batch in capture(model, batches, [f"blocks.{layer}.attn.hook_z" for layer in layers]):
-        n_prompts += len(batch.prompts)
-        for layer in layers:
-            total = batch.activations[f"blocks.{layer}.attn.hook_z"].double().sum(0)
-            totals[layer] = totals[layer] + total if layer in totals else total
-    return {layer: total / n_prompts for layer, total in totals.items()}
 
 
 def attention_layers(model: HookedRegressor) -> list[int]:
@@ -69,10 +57,10 @@ class CleanRun:
     Args:
         model: A model with heads.
         prompts: The batch.
-        means: What replaces heads that are knocked out by their mean, from other prompts.
+        means: What replaces heads that are knocked out by their mean: of `component_means` on other prompts as long.
     """
 
-    def __init__(self, model: HookedRegressor, prompts: Prompts, means: Mapping[int, Tensor]):
+    def __init__(self, model: HookedRegressor, prompts: Prompts, means: Mapping[str, Float[Tensor, "pos ..."]]):
         self.model, self.prompts, self.means = model, prompts, means
         self.layers = attention_layers(model)
         names = [f"blocks.{layer}.hook_resid_pre" for layer in range(model.cfg.n_layers)]
@@ -92,7 +80,7 @@ class CleanRun:
     def replacement(self, layer: int, kind: Kind) -> Z:
         """What stands in for the output of a layer's heads: their mean, or that on the batch's next prompt."""
         z = self.z(layer)
-        return self.means[layer].to(z).expand_as(z) if kind == "mean" else z.roll(1, dims=0)
+        return self.means[f"blocks.{layer}.attn.hook_z"].to(z).expand_as(z) if kind == "mean" else z.roll(1, dims=0)
 
     @torch.no_grad()
     def without(self, knockout: Knockout) -> Float[Tensor, "batch n_read *d_out"]:
@@ -125,13 +113,13 @@ class CleanRun:
 
             hooks.append((f"blocks.{layer}.hook_resid_pre", keep))
             block = cast(TransformerBlock, self.model.blocks[layer])
-            for which in knockout.components:
+            for which in knockout.uses:
 
                 def tell(
                     own: Z,
                     hook: Any,
                     block: TransformerBlock = block,
-                    which: Component = which,
+                    which: Use = which,
                     change: Stream = changes[layer],
                     read: list[Stream] = read,
                     heads: list[int] = heads,
@@ -174,7 +162,7 @@ def _by_layer(heads: Sequence[Head]) -> dict[int, list[int]]:
     return found
 
 
-def reading(block: TransformerBlock, resid: Stream, which: Component) -> Z:
+def reading(block: TransformerBlock, resid: Stream, which: Use) -> Z:
     """What a layer's heads read from another stream as query, key or value, its norm recomputed."""
     attention = cast(Attention, block.attn)
     place, read = "qkv".index(which), block.ln1(resid)

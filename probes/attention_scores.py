@@ -49,6 +49,7 @@ def query_sums(
 
     - `mass`: the share of all attention; `self`: that on the query's own token.
     - `uniform`: 1 − Σ_j |p_j − 1/t| t/(2(t−1)) over attention p_j within the group: 1 if all points have the same.
+    - `moved`: ½ Σ_j |p_j − mean p| over attention p_j of all: what would have to move for all points to get the same.
     - `nearest`: the share within the group on the largest ⟨x_q, x_j⟩; `nearest shuffled` with another prompt's x.
     - `match`, `matchable`: Σ_j p_j (s_j − mean s) with p_j of all attention and s_j = ⟨x_q, x_j⟩, and max s − mean s.
       Their ratio is 1 where everything is on the most similar point: prefix matching of real-valued tokens.
@@ -79,12 +80,13 @@ def _group_sums(held: Tensor, raw: Tensor, compared: dict[str, Tensor], seen: Te
     within = held.abs() / held.abs().sum(-1, keepdim=True).clamp(min=1e-300)
     even = seen.to(held) / n_seen.clamp(min=1)[:, None]
     spread = (within - even).abs().sum(-1) * (n_seen / (2 * (n_seen - 1)).clamp(min=1))
-    similar, a = compared["similar"], _centred(raw, seen)
+    similar, a, moved = compared["similar"], _centred(raw, seen), _centred(held, seen).abs().sum(-1) / 2
     means = (similar * even).sum(-1)
     tops = similar.masked_fill(~seen, -torch.inf).amax(-1).where(n_seen > 0, means)
     sums = {
         "mass": held.abs().sum(-1).sum(0),
         "uniform": (1 - spread).sum(0),
+        "moved": moved.sum(0),
         "nearest": _on_the_largest(within, similar, seen),
         "nearest shuffled": _on_the_largest(within, compared["shuffled"], seen),
         "match": torch.einsum("bhqj,bqj->hq", held, (similar - means[..., None]) * seen),

@@ -11,7 +11,7 @@ from transformer_lens.utilities import composition_scores
 
 from mesascope.models.attention import Attention
 from mesascope.models.blocks import TransformerBlock
-from mesascope.models.interfaces import LayerNorm
+from mesascope.models.interfaces import AffineReadOut, LayerNorm, SlotReadOut
 from mesascope.models.regressor import HookedRegressor
 from mesascope.models.streams import generator
 from mesascope.probes.jackknife import Estimate, prediction_interval
@@ -86,33 +86,48 @@ class TokenCircuits:
     matching: Float[Tensor, "n_writers n_readers"]
     """Of a later head's W_QK, with a copy head before its keys, with the identity: it scores x_j of y_j's token
     against x_q."""
-    writing: Float[Tensor, " n_readers"]
-    """Of a later head's W_OV, from tokens to logits, with the identity: it writes the token that it attends to."""
-    one_back: Float[Tensor, " n_writers"]
-    """Of an earlier head's W_QK between positions with a step back by one."""
+    writing: Float[Tensor, " n_readers"] | None
+    """Of a later head's W_OV, from tokens to logits, with the identity: it writes the token that it attends to. None
+    where predictions have other dimensions than tokens."""
+    one_back: Float[Tensor, " n_writers"] | None
+    """Of an earlier head's W_QK between positions with a step back by one; None where positions are not learned."""
 
 
 def token_circuits(model: HookedRegressor, writer: int, reader: int) -> TokenCircuits:
-    """The circuits of two layers between tokens; of a model with a read-in, positions and a read-out that are learned.
+    """The circuits of two layers between tokens, as the read-in embeds them and the read-out reads them.
 
     Source: Elhage et al. (2021) for circuits between tokens, Olsson et al. (2022) for the induction head's; "induction
     as a gradient step" has the identity in both (`models.induction`).
     """
-    E, pos, U = (_weight(model, name) for name in ("embed.W_E", "embed.W_pos", "unembed.W_U"))
+    E, U = _read_in(model), _read_out(model)
     (back, OV), (QK, values) = _factors(model, writer), _factors(model, reader)
     copied = E @ _products(OV)  # [n_writers, n_tokens, d_model]: what a copy of each token writes
     scores = torch.einsum("td,hde,wse->whts", E, _products(QK), copied)
-    logits = E @ _products(values) @ U
-    steps = pos @ _products(back) @ pos.mT
-    return TokenCircuits(
-        _cosine(scores, torch.eye(E.shape[0]).to(E)).cpu(),
-        _cosine(logits, torch.eye(E.shape[0]).to(E)).cpu(),
-        _step_cosine(steps).cpu(),
-    )
+    logits, identity = E @ _products(values) @ U, torch.eye(len(E)).to(E)
+    one_back = None
+    if model.cfg.positions == "learned":
+        pos = cast(Tensor, model.embed.W_pos).detach().double()
+        one_back = _step_cosine(pos @ _products(back) @ pos.mT).cpu()
+    writing = _cosine(logits, identity).cpu() if U.shape[1] == len(E) else None
+    return TokenCircuits(_cosine(scores, identity).cpu(), writing, one_back)
 
 
-def _weight(model: HookedRegressor, name: str) -> Tensor:
-    return model.get_parameter(name).detach().double()
+def _read_in(model: HookedRegressor) -> Float[Tensor, "d_token d_model"]:
+    """What each entry of a token adds to the stream."""
+    cfg = model.cfg
+    if cfg.read_in == "affine":
+        E = cast(Tensor, model.embed.W_E).detach().double()
+    else:
+        E = torch.eye(cfg.d_token, dtype=torch.float64, device=next(model.parameters()).device)
+    return torch.nn.functional.pad(E, (0, cfg.d_model - E.shape[1]))  # a code beside the token
+
+
+def _read_out(model: HookedRegressor) -> Float[Tensor, "d_model d_out"]:
+    """What each number of a prediction reads of the stream."""
+    if isinstance(model.unembed, SlotReadOut):
+        identity = torch.eye(model.cfg.d_model, dtype=torch.float64, device=next(model.parameters()).device)
+        return -identity[:, model.unembed.y_slot : model.unembed.y_slot + model.unembed.d_out]
+    return cast(AffineReadOut, model.unembed).W_U.detach().double()
 
 
 def _products(factored: FactoredMatrix) -> Tensor:
@@ -139,11 +154,15 @@ def _step_cosine(steps: Float[Tensor, "*lead n n"]) -> Float[Tensor, "*lead"]:
     return (a * b).sum((-2, -1)) / (a.flatten(-2).norm(dim=-1) * b.norm()).clamp(min=1e-300)
 
 
-def copying_scores(model: HookedRegressor, layer: int) -> Float[Tensor, " n_heads"]:
+def copying_scores(model: HookedRegressor, layer: int) -> Float[Tensor, " n_heads"] | None:
     """Σλ/Σ|λ| over the eigenvalues of W_E W_OV W_U of each head: 1 if every token raises its own logit.
+
+    None where predictions have other dimensions than tokens: the product is then not square.
 
     Source: Elhage et al. (2021), "copying"; Olsson et al. (2022) score the same on data.
     """
-    E, U = (_weight(model, name) for name in ("embed.W_E", "unembed.W_U"))
+    E, U = _read_in(model), _read_out(model)
+    if U.shape[1] != len(E):
+        return None
     eigenvalues = torch.linalg.eigvals(E @ _products(_factors(model, layer)[1]) @ U)
     return (eigenvalues.sum(-1).real / eigenvalues.abs().sum(-1).clamp(min=1e-300)).cpu()

@@ -11,7 +11,8 @@ from mesascope.models.inputs import random_bases
 from mesascope.models.prompts import Prompts
 from mesascope.models.regressor import HookedRegressor
 from mesascope.models.streams import generator
-from mesascope.probes.ablation import Hooks, attention_layers
+from mesascope.probes.ablation import attention_layers
+from mesascope.probes.direct_effects import Hooks
 from mesascope.probes.token_roles import TokenRoles
 
 

@@ -139,6 +139,8 @@ def _own_units(result: "Development") -> Figure:
         "twins, shuffled targets, random weights), the median over checkpoints. A quantity that only some checkpoints "
         "have, such as the exponent of a response that is not yet there, begins where it comes into being.",
         plot,
+        equation="v(step), each the number of one claim of its analysis",
+        source="Each analysis' own; following a claim over checkpoints is ours",
     )
 
 

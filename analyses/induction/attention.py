@@ -1,7 +1,6 @@
 """Every head's attention on the task's own prompts, streamed."""
 
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -10,7 +9,6 @@ from torch import Tensor
 from mesascope.analyses.induction.reading import Copying, HeadReading, Querying
 from mesascope.analyses.scope import Scope
 from mesascope.models import HookedRegressor
-from mesascope.models.interfaces import AffineReadOut, LayerNorm, SlotReadOut
 from mesascope.models.tasks import Regression
 from mesascope.probes import Captured, Estimate, capture, jackknifed, token_basis
 from mesascope.probes.ablation import attention_layers
@@ -25,13 +23,27 @@ from mesascope.probes.attention_scores import (
     ratio,
     similarities,
 )
+from mesascope.probes.direct_effects import read_direction
 from mesascope.probes.token_roles import TokenRoles
 
 N_BLOCKS, STREAM = 20, "induction"
 LAST = 3
 """Points at the end of a prompt that trained decoders do not copy, for they hardly matter to the loss."""
 FORMS = ("y to x", "x to y")
-ESTIMATED = ("correlation", "shuffled", "label", "near", "mass", "uniform", "nearest", "nearest_shuffled", "match")
+ESTIMATED = (
+    "correlation",
+    "shuffled",
+    "label",
+    "near",
+    "mass",
+    "uniform",
+    "moved",
+    "nearest",
+    "nearest_shuffled",
+    "match",
+)
+HALF = 0.5
+"""The copy score of a point that is copied rather than not."""
 
 
 @dataclass(frozen=True)
@@ -154,21 +166,6 @@ def _write_sums(model: HookedRegressor, batch: Captured, layer: int, pattern: Te
     }
 
 
-def read_direction(model: HookedRegressor) -> Float[Tensor, " d_model"]:
-    """What the first number of a prediction reads of the stream, but for the scale of the last norm."""
-    read = model.unembed
-    if isinstance(read, SlotReadOut):
-        direction = torch.zeros(model.cfg.d_model, dtype=torch.float64)
-        direction[read.y_slot] = -1.0
-        direction = direction.to(next(model.parameters()).device)
-    else:
-        direction = cast(AffineReadOut, read).W_U.detach().double()[:, 0]
-    if isinstance(model.ln_final, LayerNorm):
-        direction = direction * model.ln_final.w.detach().double()
-        direction = direction - direction.mean()
-    return direction
-
-
 def _read(model: HookedRegressor, plan: _Plan, blocks: dict[str, Tensor], patterns: Tensor) -> Attention:
     totals = {name: value.sum(0) for name, value in blocks.items()}
     readings = _readings(model, plan, totals)
@@ -202,9 +199,8 @@ def _readings(model: HookedRegressor, plan: _Plan, sums: Sums) -> dict[str, Floa
             ("near", "near"),
         ):
             found[f"{target} {column}"] = correlation(sums, target, name)[:, rows].mean(1)
-        for column, name in (("mass", "mass"), ("uniform", "uniform"), ("nearest", "nearest")):
-            found[f"{target} {column}"] = (sums[f"{target} {name}"][:, rows] / n).mean(1)
-        found[f"{target} nearest_shuffled"] = (sums[f"{target} nearest shuffled"][:, rows] / n).mean(1)
+        for name in ("mass", "uniform", "moved", "nearest", "nearest shuffled"):
+            found[f"{target} {name.replace(' ', '_')}"] = (sums[f"{target} {name}"][:, rows] / n).mean(1)
         matched = ratio(sums[f"{target} match"], sums[f"{target} matchable"])
         found[f"{target} match"] = matched[:, rows].mean(1)
     if "writes" in sums:
@@ -212,7 +208,8 @@ def _readings(model: HookedRegressor, plan: _Plan, sums: Sums) -> dict[str, Floa
         found["writes"] = ratio(sums["writes attended"], product)[:, rows].mean(1)
     if not plan.roles.together:
         for form in FORMS:
-            found[form] = _copy_scores(sums, form)[:, plan.away].mean(1)
+            found[f"{form} away"] = _copy_scores(sums, form)[:, plan.away].flatten()
+            found[form] = found[f"{form} away"].view(-1, len(plan.away)).mean(1)
             found[f"{form} raw"] = (sums[form] / n)[:, plan.away].mean(1)
         best = [_copy_scores(sums, form).unflatten(0, (-1, model.cfg.n_heads)).amax(1) for form in FORMS]
         found["union"] = torch.stack([score[:, plan.away].mean(1) for score in best]).amax(0)
@@ -251,6 +248,7 @@ def _head(
             estimates[form][index],
             estimates[f"{form} raw"][index],
             plan.chances[FORMS.index(form)][plan.away].mean().item(),
+            _covered(estimates[f"{form} away"][index * len(plan.away) : (index + 1) * len(plan.away)]),
             at_points(form),
             at_points(f"{form} raw"),
         )
@@ -267,3 +265,9 @@ def _head(
     )
     writes = estimates["writes"][index] if "writes" in estimates else None
     return HeadReading(*place, copying, querying, estimates["self"][index], estimates["previous"][index], writes)
+
+
+def _covered(scores: list[Estimate]) -> Estimate:
+    """The part of points that are copied; as if all were at the lower and at the upper end of their intervals."""
+    ends = ([getattr(score, end) > HALF for score in scores] for end in ("value", "low", "high"))
+    return Estimate(*(sum(above) / len(above) for above in ends))

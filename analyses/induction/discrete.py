@@ -32,14 +32,15 @@ class DiscreteReading:
     """Prefix matching: on tokens that come after an earlier one like the query."""
     duplicate: Estimate
     """On earlier tokens like the query."""
-    copying: float
-    """Σλ/Σ|λ| of its W_OV between tokens: 1 if every token raises its own logit."""
-    matching: float
-    """The best cosine, over heads of earlier layers, of its W_QK behind their W_OV with the identity."""
-    writing: float
-    """The cosine of its W_OV between tokens with the identity."""
-    one_back: float
-    """The cosine of its W_QK between positions with a step back by one."""
+    copying: float | None
+    """Σλ/Σ|λ| of its W_OV between tokens: 1 if every token raises its own logit. None if logits are not of tokens."""
+    matching: float | None
+    """The best cosine, over heads of earlier layers, of its W_QK behind their W_OV with the identity; None in the first
+    layer, which has no earlier ones."""
+    writing: float | None
+    """The cosine of its W_OV between tokens with the identity; None if logits are not of tokens."""
+    one_back: float | None
+    """The cosine of its W_QK between positions with a step back by one; None if positions are not learned."""
 
     def data(self) -> dict[str, Any]:
         """All of it."""
@@ -85,31 +86,21 @@ def read_discrete(scope: Scope, n_prompts: int) -> tuple[DiscreteReading, ...]:
     return tuple(readings)
 
 
-def _by_weights(scope: Scope) -> dict[tuple[int, int], dict[str, Any]]:
+def _by_weights(scope: Scope) -> dict[tuple[int, int], dict[str, float | None]]:
     """The circuits of every head between tokens; norms' scales are left out.
 
     With linear attention the sign of a product means nothing: a head's W_QK and W_OV may both change it.
     """
     model = scope.hooked
-    found: dict[tuple[int, int], dict[str, Any]] = {}
-    cfg, layers = model.cfg, attention_layers(model)
-    nothing = {"copying": 0.0, "matching": 0.0, "writing": 0.0, "one_back": 0.0}
-    if (cfg.read_in, cfg.read_out, cfg.positions) != ("affine", "affine", "learned"):
-        return {(layer, head): nothing for layer in layers for head in range(cfg.n_heads)}
+    layers = attention_layers(model)
+    found: dict[tuple[int, int], dict[str, float | None]] = {}
     for layer, attention in zip(layers, model.attentions, strict=True):
         own = token_circuits(model, layer, layer)
-        earlier = [token_circuits(model, other, layer).matching for other in layers if other < layer]
-        matching = torch.cat(earlier).abs() if earlier else torch.zeros(1, cfg.n_heads)
-        copying = copying_scores(model, layer)
+        earlier = [token_circuits(model, other, layer).matching.abs() for other in layers if other < layer]
+        columns = {"copying": copying_scores(model, layer), "writing": own.writing, "one_back": own.one_back}
         if isinstance(attention, LinearAttention):
-            copying, writing, one_back = copying.abs(), own.writing.abs(), own.one_back.abs()
-        else:
-            writing, one_back = own.writing, own.one_back
-        for head in range(cfg.n_heads):
-            found[layer, head] = {
-                "copying": copying[head].item(),
-                "matching": matching[:, head].max().item(),
-                "writing": writing[head].item(),
-                "one_back": one_back[head].item(),
-            }
+            columns = {name: None if column is None else column.abs() for name, column in columns.items()}
+        columns["matching"] = torch.cat(earlier).amax(0) if earlier else None
+        for head in range(model.cfg.n_heads):
+            found[layer, head] = {n: None if column is None else column[head].item() for n, column in columns.items()}
     return found

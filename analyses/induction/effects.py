@@ -11,18 +11,19 @@ from torch import Tensor
 
 from mesascope.analyses.claim import as_json
 from mesascope.analyses.induction.attention import N_BLOCKS
-from mesascope.analyses.induction.reading import HeadReading
+from mesascope.analyses.induction.reading import HeadReading, label_of
 from mesascope.analyses.scope import Scope
-from mesascope.probes import Estimate, jackknife_ratio, jackknifed
-from mesascope.probes.ablation import CleanRun, Head, Knockout, attention_layers, mean_outputs
+from mesascope.probes import Estimate, component_means, jackknife_ratio, jackknifed
+from mesascope.probes.ablation import CleanRun, Head, Knockout, attention_layers
 
 STREAM, REFERENCE = "ablation", "ablation reference"
 N_SCORED, N_PREDICTIONS = 240, 2400
 """Fewest prompts to score, and predictions at late points: a model that reads one point needs many prompts."""
 N_REFERENCE = 512
 """Prompts whose mean outputs replace heads."""
-MAX_COPIES, MAX_QUERIES, MAX_PAIRED = 4, 8, 5
-"""Most copy heads and query heads between which single paths are cut, and most heads that are left out in pairs."""
+MAX_PAIRED = 5
+"""Most heads that are left out in pairs."""
+What = Literal["head", "pair", "layer", "copy heads", "query heads", "path", "remaining paths"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Effect:
     """
 
     knockout: Knockout
-    what: Literal["head", "pair", "layer", "copy heads", "query heads", "path"]
+    what: What
     factor: Estimate
     """On the loss of the late points, where there are examples enough for the model to have learned the task."""
     overall: Estimate
@@ -45,6 +46,12 @@ class Effect:
     lost: Estimate
     """The share that is lost of what the model gains over predicting zero on the same late points; more than 1 where it
     does worse than that."""
+    late: tuple[float, ...]
+    """The summed loss of the late points, by block of prompts."""
+
+    def relative_to(self, other: "Effect") -> Estimate:
+        """The factor on the loss of the late points under another knockout, on the same prompts."""
+        return _ratio(torch.tensor(self.late).double(), torch.tensor(other.late).double())
 
     @property
     def label(self) -> str:
@@ -54,7 +61,7 @@ class Effect:
             return f"layer {self.knockout.heads[0][0] + 1}"
         if not self.knockout.readers:
             return heads
-        return f"{heads} → {_names(self.knockout.readers)} ({', '.join(self.knockout.components)})"
+        return f"{heads} → {_names(self.knockout.readers)} ({', '.join(self.knockout.uses)})"
 
     def data(self) -> dict[str, Any]:
         """All of it."""
@@ -64,7 +71,7 @@ class Effect:
             "kind": self.knockout.kind,
             "heads": [list(head) for head in self.knockout.heads],
             "readers": [list(head) for head in self.knockout.readers],
-            "components": list(self.knockout.components) if self.knockout.readers else [],
+            "uses": list(self.knockout.uses) if self.knockout.readers else [],
             "factor": as_json(self.factor),
             "overall": as_json(self.overall),
             "loss": as_json(self.loss),
@@ -74,7 +81,7 @@ class Effect:
 
 
 def _names(heads: Sequence[Head]) -> str:
-    return " + ".join(f"L{layer + 1}H{head}" for layer, head in heads)
+    return " + ".join(map(label_of, heads))
 
 
 @dataclass(frozen=True)
@@ -110,6 +117,10 @@ class Losses:
         """With the effects of others on the same prompts."""
         return replace(self, effects=(*others.effects, *self.effects))
 
+    def cut(self, knockout: Knockout) -> Effect:
+        """The effect of a cut that was made."""
+        return next(effect for effect in self.effects if effect.knockout == knockout)
+
     @property
     def paths(self) -> tuple[Effect, ...]:
         """What is cut between heads only."""
@@ -129,7 +140,7 @@ class Losses:
         }
 
 
-Asked = list[tuple[Knockout, Literal["head", "pair", "layer", "copy heads", "query heads", "path"]]]
+Asked = list[tuple[Knockout, What]]
 
 
 def single_knockouts(scope: Scope) -> Asked:
@@ -154,27 +165,6 @@ def joint_knockouts(copies: Sequence[HeadReading], queries: Sequence[HeadReading
     return asked + [(Knockout((one, two)), "pair") for place, one in enumerate(some) for two in some[place + 1 :]]
 
 
-def path_knockouts(copies: Sequence[HeadReading], queries: Sequence[HeadReading]) -> Asked:
-    """All copy heads into all query heads behind them, by what they are read as; then each pair of heads."""
-    asked: Asked = []
-    strongest = sorted(queries, key=lambda head: -head.query.strength)[:MAX_QUERIES]
-    copies, queries = copies[:MAX_COPIES], [head for head in queries if head in strongest]
-    writers = tuple(head.place for head in copies)
-    readers = tuple(head.place for head in queries if any(copy.layer < head.layer for copy in copies))
-    if not writers or not readers:
-        return asked
-    asked.append((Knockout(writers, "mean", readers), "path"))
-    asked += [(Knockout(writers, "mean", readers, (component,)), "path") for component in ("q", "k", "v")]
-    if len(writers) * len(readers) > 1:
-        asked += [
-            (Knockout((copy.place,), "mean", (head.place,)), "path")
-            for copy in copies
-            for head in queries
-            if copy.layer < head.layer
-        ]
-    return asked
-
-
 class Bench:
     """Scores knockouts on the same prompts, on which nothing else is measured.
 
@@ -189,7 +179,7 @@ class Bench:
         late = tuple(point for point in self.points if point >= scope.task.late)
         self.late = late or self.points
         self.n_prompts = n_prompts or max(N_SCORED, N_PREDICTIONS // len(self.late))
-        self.means = mean_outputs(scope.hooked, scope.batches(N_REFERENCE, REFERENCE))
+        self.means = component_means(scope.hooked, scope.batches(N_REFERENCE, REFERENCE))
 
     def score(self, asked: Asked) -> Losses:
         """The losses of all that is asked."""
@@ -217,7 +207,9 @@ class Bench:
             by_point = tuple((without.sum(0) / n).tolist())
             gained, lost = ((other - own)[:, late].sum(1) for other in (null, without))
             loss = _ratio(without.mean(1), counts)
-            effects.append(Effect(knockout, what, factor, overall, loss, by_point, jackknife_ratio(lost, gained)))
+            sums_late = tuple(without[:, late].sum(1).tolist())
+            found = jackknife_ratio(lost, gained)
+            effects.append(Effect(knockout, what, factor, overall, loss, by_point, found, sums_late))
         return Losses(
             self.points,
             self.late,

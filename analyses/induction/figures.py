@@ -11,7 +11,7 @@ from mesascope.analyses.claim import Figure, fixed
 from mesascope.analyses.induction.effects import Effect, Losses
 from mesascope.analyses.induction.maps import attention_maps, circuit_drawing
 from mesascope.analyses.induction.table import two_ways
-from mesascope.analyses.induction.verdict import CONTROL, COPIES, DECISIVE, FOLLOWS
+from mesascope.analyses.induction.verdict import CONTROL, COPIES, DECISIVE, FOLLOWS, MOVES
 from mesascope.analyses.induction.weights import Derivatives
 from mesascope.analyses.plots import NEUTRAL, PALETTE, SEQUENTIAL, lines, log_axis, styled, with_band
 from mesascope.probes import Estimate, prediction_interval
@@ -73,6 +73,10 @@ def _scores(result: "Induction") -> Figure:
         f"untrained twins reach {_twins(result)}. Tokens of x follow it to some degree by chance, the more so in few "
         "dimensions. Where one token holds x and y there is nothing to copy and one kind of tokens.",
         plot,
+        shows=("induction.copy", "induction.query"),
+        equation="Σ a(y_i → x_i) / Σ (1 − a(y_i → y_i)); |corr_j(a(x_q → j), ⟨x_q, x_j⟩)|",
+        source="von Oswald et al. (2023), section 5, for copying and querying; leaving a token's attention to itself "
+        "out and the thresholds are ours",
     )
 
 
@@ -112,8 +116,11 @@ def _correlations(result: "Induction") -> Figure:
         "leaving out blocks of prompts. Signs come in pairs, since a head may subtract what another adds, so that the "
         f"absolute value counts: {FOLLOWS:g} (dashed) for a query head, with at most {CONTROL:g} for y_j. The grey "
         "dash is the null: what another prompt's x or the best head of untrained twins reaches on such tokens. "
-        "A gradient step on the points in context attends to them by ⟨x_q, x_j⟩ (von Oswald et al., 2023).",
+        f"A correlation knows no size: a query head must also move {MOVES:g} of its attention between points.",
         plot,
+        shows=("induction.layer*",),
+        equation="Σ (a_j − ā)(s_j − s̄) / √(Σ (a_j − ā)² Σ (s_j − s̄)²), s_j = ⟨x_q, x_j⟩, sums over points and prompts",
+        source="A gradient step attends by ⟨x_q, x_j⟩: von Oswald et al. (2023), section 2; the measure is ours",
     )
 
 
@@ -147,6 +154,8 @@ def _by_point(result: "Induction") -> Figure:
         "that they were trained on; a copy head's score leaves the last three out. Heads may share the points: one "
         "copies the early ones, another the late.",
         plot,
+        equation="a(y_i → x_i) / (1 − a(y_i → y_i)) by i; |corr_j(a(x_t → j), ⟨x_t, x_j⟩)| by t",
+        source="von Oswald et al. (2023), section 5, for copying and querying; by point is ours",
     )
 
 
@@ -182,6 +191,8 @@ def _factors(result: "Induction", losses: Losses) -> Figure:
         "shares of anything, do not add up, and may push the loss past the zero predictor, since what later heads make "
         "of an output that they never met is not what they would make of none.",
         plot,
+        equation="L(z_h ← mean z_h) / L; L(z_h ← z_h of another prompt) / L",
+        source="Mean and resample ablation as in Wang et al. (2022), section 2; departure: means by position",
     )
 
 
@@ -211,10 +222,13 @@ def _losses(result: "Induction", losses: Losses) -> Figure:
         "Loss by prefix, with and without",
         "The loss at every point that counts, a prediction at point t having seen t examples: of the model, of "
         "predicting zero on the same prompts, and without copy heads, query heads, or what query heads read of copy "
-        "heads (path patching, Wang et al., 2022: only what they read as queries, keys and values is changed, directly "
-        "and through the MLPs in between, their own norm recomputed). Without a copy head no example can be used, and "
+        "heads (only what they read as queries, keys and values is changed, directly and through the MLPs in between, "
+        "their own norm recomputed). Without a copy head no example can be used, and "
         "the curve no longer falls with the number of examples.",
         plot,
+        shows=() if losses.paths else ("induction.model",),
+        equation="L_t = mean over prompts of the loss at point t, after t examples",
+        source="Path patching: Wang et al. (2022), section 3.1; departure: mean outputs replace a corrupted prompt's",
     )
 
 
@@ -245,12 +259,15 @@ def _composition(result: "Induction") -> Figure:
     return Figure(
         "induction-composition",
         f"What later heads read of {' and '.join(writer.label for writer in writers)}, by the weights alone",
-        "‖W_OV M‖/(‖W_OV‖ ‖M‖) of a head's W_OV with what each later head does to its input: M = W_QK as query, "
-        "W_QKᵀ as key, W_OV as value (Elhage et al., 2021), norms' gains included. No gauge of the heads changes it. "
+        "A head's W_OV with what each later head does to its input: M = W_QK as query, "
+        "W_QKᵀ as key, W_OV as value, norms' gains included. No gauge of the heads changes it. "
         "Random heads of the same shapes lie below the dashed line in 97.5% of draws. A score says that there is a "
         "path, not that it is used: the cut paths say that. Where MLPs or more layers stand between, what is read may "
         "have gone through them, and the score misses it.",
         plot,
+        equation="‖W_OV M‖ / (‖W_OV‖ ‖M‖), Frobenius",
+        source="Elhage et al. (2021), composition scores; departure: random heads of the same shapes stand beside the "
+        "scores, and are not subtracted",
     )
 
 
@@ -272,10 +289,13 @@ def _derivatives(found: Derivatives) -> Figure:
     return Figure(
         "induction-derivatives",
         "What a token is made of behind the first layer",
-        "‖∂ output of the first layer with heads at token t/∂ input token s‖, the norm for each prompt and then the "
-        "mean over tokens and prompts: by the other half of its own point, by itself, and by all tokens but those "
-        "(von Oswald et al., 2023, section 5, where the neighbour was among the others). A copy shows as a dependence "
+        "How much a token behind the first layer with heads depends on each input token, the norm for each prompt and "
+        "then the mean over tokens and prompts: by the other half of its own point, by itself, and by all tokens but "
+        "those. A copy shows as a dependence "
         "on the neighbour that is many times that on any other token. Under a causal mask x's token cannot depend on "
         "its y, and is not drawn. Untrained twins: mean, and where one more would fall.",
         plot,
+        equation="‖∂h_t / ∂token_s‖, Frobenius",
+        source="von Oswald et al. (2023), section 5 and figure 6; departures: the neighbour is none of the others, and "
+        "norms are taken for each prompt",
     )

@@ -9,29 +9,20 @@ from torch import Tensor
 
 from mesascope.analyses.claim import Claim, Figure, Result
 from mesascope.analyses.fitting import n_twin_prompts
+from mesascope.analyses.induction.answers import Answer
 from mesascope.analyses.induction.attention import N_BLOCKS, Attention, read_attention
+from mesascope.analyses.induction.circuit import Circuit, find_circuit
 from mesascope.analyses.induction.claims import all_claims
 from mesascope.analyses.induction.discrete import DiscreteReading, read_discrete
 from mesascope.analyses.induction.effects import (
     Bench,
     Losses,
     joint_knockouts,
-    path_knockouts,
     single_knockouts,
 )
+from mesascope.analyses.induction.paths import path_knockouts, remaining_knockouts
 from mesascope.analyses.induction.reading import HeadReading
-from mesascope.analyses.induction.verdict import (
-    COPIES,
-    COPY,
-    PARTIAL,
-    QUERY,
-    UNDETERMINED,
-    Circuit,
-    Nulls,
-    copy_verdict,
-    find_circuit,
-    query_verdict,
-)
+from mesascope.analyses.induction.verdict import Copies, Nulls, judge_copies, judge_query, query_verdict
 from mesascope.analyses.induction.weights import ComposedLayers, Derivatives, composed_layers, read_derivatives
 from mesascope.analyses.matching import holds_constructions, match_weights
 from mesascope.analyses.scope import Scope
@@ -72,30 +63,37 @@ class Induction(Result):
     @cached_property
     def copy_verdicts(self) -> dict[str, str]:
         """By label, what each head is to x and y of one point."""
-        return _copy_verdicts(self.attention, self.nulls, self.losses)
+        return {label: copies.verdict for label, copies in self._copies.items()}
 
     @cached_property
     def query_verdicts(self) -> dict[str, str]:
         """By label, whether each head looks for points like the query."""
-        return _query_verdicts(self.attention, self.nulls)
+        return {label: query_verdict(answer) for label, answer in self._queries.items()}
+
+    @cached_property
+    def _copies(self) -> dict[str, Copies]:
+        return _judge_copies(self.attention, self.nulls, self.losses)
+
+    @cached_property
+    def _queries(self) -> dict[str, Answer]:
+        return {head.label: judge_query(head, self.nulls) for head in self.heads}
 
     @property
     def copy_heads(self) -> tuple[HeadReading, ...]:
         """Those that bring x and y of a point together."""
-        return tuple(head for head in self.heads if self.copy_verdicts[head.label] in (COPY, PARTIAL))
+        return tuple(head for head in self.heads if self._copies[head.label].answer)
 
     @property
     def query_heads(self) -> tuple[HeadReading, ...]:
         """Those that look for points like the query."""
-        return tuple(head for head in self.heads if self.query_verdicts[head.label] == QUERY)
+        return tuple(head for head in self.heads if self._queries[head.label])
 
     @cached_property
     def circuit(self) -> Circuit:
         """What they are together."""
-        verdicts = [*self.copy_verdicts.values(), *self.query_verdicts.values()]
-        unsure = UNDETERMINED in verdicts
-        together = self.attention.roles.together
-        return find_circuit(together, self.copy_heads, self.query_heads, self.losses, unsure)
+        copies = {head.place: self._copies[head.label].answer for head in self.heads}
+        queries = {head.place: self._queries[head.label] for head in self.heads}
+        return find_circuit(None if self.attention.roles.together else copies, queries, self.losses)
 
     @property
     def verdict(self) -> str:
@@ -148,18 +146,13 @@ def _rounded(patterns: Float[Tensor, "n_heads pos pos"]) -> list[Any]:
     return [[[round(value, 4) for value in row] for row in pattern] for pattern in patterns.tolist()]
 
 
-def _copy_verdicts(attention: Attention, nulls: Nulls, losses: Losses | None) -> dict[str, str]:
-    """Heads share the work of a copy head only in layers where none does it alone."""
-    alone = {head.layer for head in attention.heads if head.copy is not None and head.copy.score.low >= COPIES}
-    unions = {layer: union for layer, union in attention.unions.items() if layer not in alone}
-    return {
-        head.label: copy_verdict(head, losses, unions.get(head.layer), nulls.for_copy, attention.away)
-        for head in attention.heads
-    }
-
-
-def _query_verdicts(attention: Attention, nulls: Nulls) -> dict[str, str]:
-    return {head.label: query_verdict(head, nulls) for head in attention.heads}
+def _judge_copies(attention: Attention, nulls: Nulls, losses: Losses | None) -> dict[str, Copies]:
+    """Layer by layer, for heads may share the work."""
+    found: dict[str, Copies] = {}
+    for layer in dict.fromkeys(head.layer for head in attention.heads):
+        heads = [head for head in attention.heads if head.layer == layer]
+        found |= judge_copies(heads, attention.unions.get(layer), losses, nulls)
+    return found
 
 
 def holds_heads(scope: Scope) -> bool:
@@ -236,14 +229,20 @@ def _find(scope: Scope, n_prompts: int, n_scored: int | None, ablate: bool, weig
 
 
 def _nulls(scope: Scope, attention: Attention, n_prompts: int) -> Nulls:
-    twins = [read_attention(twin, n_prompts).heads for twin in scope.untrained]
+    twins = [_attention(twin, n_prompts) for twin in scope.untrained]
     shuffled = [one.shuffled for head in attention.heads for one in head.querying]
     targets = [one.target for one in attention.heads[0].querying]
     return Nulls(
-        tuple(max((head.copy.score.value for head in twin if head.copy), default=0.0) for twin in twins),
-        {target: tuple(max(_strength(head, target) for head in twin) for twin in twins) for target in targets},
+        tuple(max((head.copy.score.value for head in twin.heads if head.copy), default=0.0) for twin in twins),
+        tuple(max((union.value for union in twin.unions.values()), default=0.0) for twin in twins),
+        {target: tuple(max(_strength(head, target) for head in twin.heads) for twin in twins) for target in targets},
         max(max(abs(one.low), abs(one.high)) for one in shuffled),
     )
+
+
+def _attention(twin: Scope, n_prompts: int) -> Attention:
+    """Read once: the checkpoints of a run have their twins in common."""
+    return twin.once(("attention", n_prompts), lambda: read_attention(twin, n_prompts))
 
 
 def _strength(head: HeadReading, target: str) -> float:
@@ -257,9 +256,10 @@ def _measure(scope: Scope, attention: Attention, nulls: Nulls, n_scored: int | N
     ranked = sorted(
         (e for e in singles.effects if e.what == "head" and e.knockout.kind == "mean"), key=lambda e: -e.factor.value
     )
-    found = _copy_verdicts(attention, nulls, singles), _query_verdicts(attention, nulls)
-    copies = [head for head in attention.heads if found[0][head.label] in (COPY, PARTIAL)]
-    queries = [head for head in attention.heads if found[1][head.label] == QUERY]
+    judged = _judge_copies(attention, nulls, singles)
+    copies = [head for head in attention.heads if judged[head.label].answer]
+    queries = [head for head in attention.heads if judge_query(head, nulls)]
     asked = joint_knockouts(copies, queries, [effect.knockout.heads[0] for effect in ranked])
-    asked += path_knockouts(copies, queries)
-    return bench.score(asked).joined(singles)
+    found = bench.score([*asked, *path_knockouts(copies, queries, singles)]).joined(singles)
+    remaining = remaining_knockouts(found)
+    return bench.score(remaining).joined(found) if remaining else found

@@ -69,6 +69,8 @@ def attention_maps(result: "Induction") -> Figure:
         "(or x_i on y_i). A query head is flat over the tokens of y (or of x), because what it attends to changes with "
         f"every prompt, and only correlations show it.{signed}",
         plot,
+        equation="mean over prompts of a_ij / Σ_j |a_ij|",
+        source="The shares are ours, for attention that has signs; of a softmax they are its pattern",
     )
 
 
@@ -108,7 +110,7 @@ def circuit_drawing(result: "Induction") -> Figure:
     losses = result.losses
     assert losses is not None
     edges = [path for path in losses.paths if len(path.knockout.heads) == len(path.knockout.readers) == 1]
-    edges = [path for path in edges if len(path.knockout.components) == 3] or list(losses.paths[:1])
+    edges = [path for path in edges if len(path.knockout.uses) == 3] or list(losses.paths[:1])
     plot = go.Figure()
     logs = [math.log10(max(path.factor.value, 1.0)) for path in edges]
     top = max([1e-9, *logs])
@@ -128,6 +130,9 @@ def circuit_drawing(result: "Induction") -> Figure:
         "mean, on a logarithmic scale (point at its middle for the number, its interval, and each head's scores). "
         "Single paths may matter little where several heads read the same: the joint cut stands in the claims.",
         plot,
+        shows=("induction.model",),
+        equation="L(q, k, v of the reader ← without the writer's deviation from its mean) / L",
+        source="Path patching: Wang et al. (2022), section 3.1; departure: mean outputs replace a corrupted prompt's",
     )
 
 

@@ -7,6 +7,18 @@ from mesascope.analyses.claim import as_json
 from mesascope.probes import Estimate
 
 
+def absolute(estimate: Estimate) -> Estimate:
+    """Of the number without its sign; the interval begins at zero where that of the signed number holds it."""
+    low, high = sorted((abs(estimate.low), abs(estimate.high)))
+    return Estimate(abs(estimate.value), 0.0 if estimate.low <= 0 <= estimate.high else low, high)
+
+
+def label_of(place: tuple[int, int]) -> str:
+    """Layers are counted from 1 on, as in all results, heads from 0 on."""
+    layer, head = place
+    return f"L{layer + 1}H{head}"
+
+
 @dataclass(frozen=True)
 class Copying:
     """How much the tokens of one point attend to each other."""
@@ -19,13 +31,15 @@ class Copying:
     """The share of all its attention."""
     chance: float
     """The score if keys are permuted within each prompt."""
+    covered: Estimate
+    """The part of those points at which the score is more than a half, at each as far as its interval allows to say."""
     by_point: tuple[float, ...]
     """The score at every point."""
     raw_by_point: tuple[float, ...]
 
     def data(self) -> dict[str, Any]:
         """All of it."""
-        estimates = {"score": as_json(self.score), "raw": as_json(self.raw)}
+        estimates = {name: as_json(getattr(self, name)) for name in ("score", "raw", "covered")}
         return vars(self) | estimates | {"by_point": list(self.by_point), "raw_by_point": list(self.raw_by_point)}
 
 
@@ -49,6 +63,8 @@ class Querying:
     """The share of all attention that these tokens get."""
     uniform: Estimate
     """1 if all points get the same of it, 0 if one gets all."""
+    moved: Estimate
+    """The share of all attention that would have to move between points for all to get the same."""
     nearest: Estimate
     """The share of it on the point with the largest ⟨x_q, x_j⟩."""
     nearest_shuffled: Estimate
@@ -64,8 +80,7 @@ class Querying:
     @property
     def interval(self) -> tuple[float, float]:
         """The interval of |correlation|."""
-        low, high = sorted((abs(self.correlation.low), abs(self.correlation.high)))
-        return (0.0 if self.correlation.low <= 0 <= self.correlation.high else low), high
+        return absolute(self.correlation).ci
 
     def data(self) -> dict[str, Any]:
         """All of it."""
@@ -99,8 +114,8 @@ class HeadReading:
 
     @property
     def label(self) -> str:
-        """Layers are counted from 1 on, as in all results, heads from 0 on."""
-        return f"L{self.layer + 1}H{self.head}"
+        """Such as L1H0."""
+        return label_of(self.place)
 
     @property
     def copy(self) -> Copying | None:

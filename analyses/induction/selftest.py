@@ -6,8 +6,9 @@ from typing import Any
 
 import torch
 
+from mesascope.analyses.induction.circuit import CIRCUIT, QUERY_ONLY
 from mesascope.analyses.induction.induction import Induction, find_induction
-from mesascope.analyses.induction.verdict import CIRCUIT, COPIES, FOLLOWS, QUERY_ONLY
+from mesascope.analyses.induction.verdict import COPIES, FOLLOWS
 from mesascope.analyses.scope import Scope
 from mesascope.models import (
     HookedRegressor,
@@ -92,8 +93,13 @@ class CircuitTest:
         return {"seed": self.seed, "failures": list(self.failures), "cases": [vars(case) for case in self.cases]}
 
 
-def circuits(rng: torch.Generator) -> Iterator[Specimen]:
-    """One of each kind, with sizes and scalars drawn at random; steps near the best, or there is nothing to lose."""
+def circuits(rng: torch.Generator, gauge: int = 0) -> Iterator[Specimen]:
+    """One of each kind in a random gauge, sizes and scalars drawn; steps near the best, or there is nothing to lose.
+
+    Args:
+        rng: What sizes and scalars are drawn with.
+        gauge: Seed of the gauge.
+    """
 
     def whole(low: int, high: int) -> int:
         return int(torch.randint(low, high + 1, (), generator=rng))
@@ -104,11 +110,34 @@ def circuits(rng: torch.Generator) -> Iterator[Specimen]:
     d, n = whole(3, 6), whole(14, 20)
     task = LinearRegression(n_dims=d, n_points=n)
     eta = uniform(0.8, 1.2) * optimal_step(task).eta
-    yield Specimen("copy, then a step", copy_then_descend(d, n, eta), task, WANTED)
+    model = regauge(copy_then_descend(d, n, eta), gauge)
+    yield Specimen("copy, then a step", model, task, WANTED)
+    yield Specimen("copy, then a step, beside heads that nobody reads", with_idle_heads(model), task, WANTED)
     period, vocabulary = whole(4, 8), whole(12, 20)
     n = period * whole(2, 3)
     sequences = RepeatedSequence(n_dims=vocabulary, n_points=n, period=period)
-    yield Specimen("induction", induction(vocabulary, n, uniform(2.0, 4.0)), sequences, WANTED)
+    yield Specimen("induction", regauge(induction(vocabulary, n, uniform(2.0, 4.0)), gauge), sequences, WANTED)
+
+
+@torch.no_grad()
+def with_idle_heads(model: HookedRegressor) -> HookedRegressor:
+    """Give each head of `copy_then_descend` a double that attends as it does, and writes where nobody reads.
+
+    The slots of the position code are read by the first layer alone: what is added to them there, nobody sees.
+
+    Args:
+        model: Such a model, in any gauge of its heads.
+    """
+    cfg = RegressorConfig.model_validate(model.cfg.model_dump() | {"n_heads": 2 * model.cfg.n_heads})
+    doubled = HookedRegressor(cfg).to(next(model.parameters()))
+    width = cfg.d_model - cfg.d_position
+    for own, both in zip(model.attentions, doubled.attentions, strict=True):
+        idle = torch.zeros_like(own.W_O)
+        idle[..., width : 2 * width] = own.W_O[..., :width]
+        for mine, theirs in ((own.W_Q, both.W_Q), (own.W_K, both.W_K), (own.W_V, both.W_V)):
+            theirs.copy_(torch.cat([mine, mine]))
+        both.W_O.copy_(torch.cat([own.W_O, idle]))
+    return doubled
 
 
 def untrained(seed: int) -> Iterator[Specimen]:
@@ -141,13 +170,13 @@ def run_circuit_test(
     """
     cases = []
     for index in range(each):
-        for planted in circuits(generator(seed, "circuits", index)):
+        for planted in circuits(generator(seed, "circuits", index), seed + index):
             on_case(planted.kind)
-            cases.append(_case(planted, regauge(planted.model, seed + index), seed))
+            cases.append(_case(planted, seed))
     for index in range(min(each, N_UNTRAINED) if n_untrained is None else n_untrained):
         for specimen in untrained(seed + index):
             on_case(specimen.kind)
-            cases.append(_case(specimen, specimen.model, seed))
+            cases.append(_case(specimen, seed))
     return CircuitTest(tuple(cases), seed)
 
 
@@ -157,11 +186,11 @@ def count_circuits(each: int, n_untrained: int | None = None) -> int:
     return each * planted + (min(each, N_UNTRAINED) if n_untrained is None else n_untrained) * drawn
 
 
-def _case(specimen: Specimen, model: HookedRegressor, seed: int) -> CircuitCase:
+def _case(specimen: Specimen, seed: int) -> CircuitCase:
     # A model that reads one point has one loss and one query for each prompt, and needs the more of them.
-    alone = len(model.read_points(specimen.task.n_points)) == 1
+    alone = len(specimen.model.read_points(specimen.task.n_points)) == 1
     found: Induction = find_induction(
-        Scope(model, specimen.task, specimen.kind, seed),
+        Scope(specimen.model, specimen.task, specimen.kind, seed),
         n_prompts=N_ALONE if alone else N_PROMPTS,
         n_scored=None if alone else N_PROMPTS,
         weigh=False,

@@ -13,6 +13,15 @@ if TYPE_CHECKING:
 ON_POINTS = ("y_i → x_i", "|r|, tokens of y", "|r|, tokens of x")
 ON_TOKENS = ("previous token", "prefix matching", "duplicate token")
 
+ON_SYMBOLS = (
+    "Σ a(t → t − 1), Σ a(t → s: x_(s−1) = x_t), Σ a(t → s: x_s = x_t), each / Σ a; Σλ / Σ|λ| of W_E W_OV W_U; "
+    "cosines of products with what they are in induction as a step"
+)
+ON_NUMBERS = (
+    "Σ_j p_j (s_j − s̄) / (max_j s_j − s̄), s_j = ⟨x_q, x_j⟩; corr over prompts of what is written with Σ_j a_j y_j"
+)
+"""What the columns are, as formulas."""
+
 
 def both_ways(result: "Induction") -> dict[str, dict[str, float | None]]:
     """Each head's scores, by its label and the name of the score.
@@ -65,7 +74,7 @@ def two_ways(result: "Induction") -> Figure:
         "On one-hot tokens x_q·x_j is whether two tokens are equal, so that both ways apply to the same head: a copy "
         "head is a previous-token head, and attention that follows ⟨x_q, x_j⟩ on the tokens of y is prefix matching, "
         "Olsson's mark of an induction head. They part where several earlier tokens are like the query: a head that "
-        "attends to one of them matches prefixes fully and correlates less. The weights, last, have the cosine of W_QK "
+        "attends to one of them matches prefixes fully and correlates less. The weights, last, where there are such, have the cosine of W_QK "
         "between positions with a step back by one, of W_QK between tokens behind the best earlier head with the "
         "identity, and of W_OV with it: all are 1 in induction as a gradient step."
         if exact
@@ -77,9 +86,11 @@ def two_ways(result: "Induction") -> Figure:
     return Figure(
         "induction-two-ways",
         "The same heads, measured as on points and as on tokens",
-        f"{how} Writing says whether a head adds what it attends to (−1: it subtracts it). Scores of tokens: Olsson "
-        "et al. (2022), eigenvalues of W_OV: Elhage et al. (2021).",
+        f"{how} Writing says whether a head adds what it attends to (−1: it subtracts it).",
         plot,
+        equation=ON_SYMBOLS if exact else ON_NUMBERS,
+        source="Scores of tokens: Olsson et al. (2022); eigenvalues of W_OV and circuits between tokens: Elhage et al. "
+        "(2021); both at once, and their likes for numbers, are ours",
     )
 
 

@@ -1,11 +1,12 @@
-"""Which heads copy, which query, and whether the one feeds the other."""
+"""Which heads copy, and which query."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mesascope.analyses.induction.answers import Answer, all_of, any_of, at_least, at_most, negated, proven
 from mesascope.analyses.induction.effects import Effect, Losses
-from mesascope.analyses.induction.reading import HeadReading, Querying
+from mesascope.analyses.induction.reading import HeadReading, Querying, absolute
 from mesascope.probes import Estimate
 
 COPIES, AT_LEAST = 0.8, 0.5
@@ -17,6 +18,10 @@ MOST, LEARNED = 2 / 3, 0.75
 which a model has learned something."""
 FOLLOWS, CONTROL = 0.5, 0.2
 """|Correlation| of a query head with ⟨x_q, x_j⟩, and with y_j at most."""
+MOVES = 0.01
+"""Of all its attention, the part that a query head must move between points. A correlation knows no size: attention
+that is even but for a whisper may follow ⟨x_q, x_j⟩ perfectly, and tell no points apart. What a head writes differs by
+at most twice this share of its largest value from what it would write if its attention were even."""
 COVERS = 0.2
 """Of the points, the part that a head must copy (by more than half) to share the work of a copy head."""
 
@@ -28,7 +33,6 @@ COPY, PARTIAL, COPY_LIKE, QUERY, NEITHER, UNDETERMINED = (
     "neither",
     "undetermined",
 )
-NO_CIRCUIT, QUERY_ONLY, CIRCUIT = "no circuit", "query heads only (tokens hold x and y)", "induction circuit"
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,8 @@ class Nulls:
 
     copy: tuple[float, ...]
     """The highest copy score of each untrained twin's heads."""
+    union: tuple[float, ...]
+    """The same of its layers, if at every point the best head counts."""
     query: dict[str, tuple[float, ...]]
     """The highest |correlation| of each untrained twin's heads, by the kind of tokens."""
     shuffled: float
@@ -46,6 +52,11 @@ class Nulls:
     def for_copy(self) -> float:
         """What a copy score must be above, if it is above chance."""
         return max(self.copy, default=0.0)
+
+    @property
+    def for_union(self) -> float:
+        """What the copy score of a layer must be above."""
+        return max(self.union, default=0.0)
 
     def for_query(self, target: str) -> float:
         """What a |correlation| with tokens of one kind must be above.
@@ -58,144 +69,101 @@ class Nulls:
     def data(self) -> dict[str, Any]:
         """All of it."""
         by_target = {target: list(values) for target, values in self.query.items()}
-        return {"copy": list(self.copy), "query": by_target, "shuffled": self.shuffled}
+        return {"copy": list(self.copy), "union": list(self.union), "query": by_target, "shuffled": self.shuffled}
 
 
-def copy_verdict(
-    head: HeadReading, losses: Losses | None, union: Estimate | None, null: float, away: Sequence[int]
-) -> str:
-    """What a head is to the tokens of one point.
+@dataclass(frozen=True)
+class Copies:
+    """Whether a head is a copy head, question by question."""
 
-    A copy head: score and raw share high enough, above chance and untrained twins, and decisive for the loss. Heads of
-    a layer may also share the points among them.
+    alone: Answer
+    """Whether its attention copies: score and raw share high enough, above chance and untrained twins."""
+    shared: Answer
+    """Whether it copies some points, and the heads of its layer all of them, where none does so alone."""
+    decisive: Answer
+    """Whether the loss cannot do without it; None if ablations were left out."""
+    ablated: bool = True
+
+    @property
+    def answer(self) -> Answer:
+        """Whether it is a copy head, alone or with others."""
+        return all_of(any_of(self.alone, self.shared), self.decisive)
+
+    @property
+    def verdict(self) -> str:
+        """What it is to the tokens of one point, in a word."""
+        copies = any_of(self.alone, self.shared)
+        if copies is False:
+            return NEITHER
+        if copies and (self.decisive is False or not self.ablated):
+            return COPY_LIKE
+        if self.answer:
+            return COPY if self.alone else PARTIAL
+        return UNDETERMINED
+
+
+def judge_copies(
+    layer: Sequence[HeadReading], union: Estimate | None, losses: Losses | None, nulls: Nulls
+) -> dict[str, Copies]:
+    """Which heads of a layer are copy heads, by label.
 
     Args:
-        head: Its attention.
-        losses: What its ablation does; None if that was left out.
-        union: The score of its layer, if at every point the best head counts.
-        null: See `Nulls.for_copy`.
-        away: The points that the score is over.
+        layer: All heads of the layer.
+        union: The layer's copy score, if at every point the best head counts.
+        losses: What ablations do; None if they were left out.
+        nulls: What scores must be above.
     """
+    one_does = any_of(*(at_least(head.copy.score, COPIES) for head in layer if head.copy is not None))
+    return {head.label: _judge(head, union, one_does, losses, nulls) for head in layer}
+
+
+def _judge(head: HeadReading, union: Estimate | None, one_does: Answer, losses: Losses | None, nulls: Nulls) -> Copies:
+    effect = None if losses is None else losses.of("head", [head.place])
+    decisive = None if effect is None else is_decisive(effect)
     copy = head.copy
     if copy is None:
-        return NEITHER
-    above = max(null, copy.chance)
-    scores = _at_least(copy.score, COPIES) if copy.raw.low >= AT_LEAST and copy.score.low > above else False
-    covered = sum(copy.by_point[point] > 0.5 for point in away) / len(away)
-    shares = union is not None and _at_least(union, COPIES) and covered >= COVERS and above < COPIES
-    if losses is None:
-        return COPY_LIKE if scores or shares else NEITHER
-    ablation = losses.of("head", [head.place])
-    decisive = None if ablation is None else is_decisive(ablation)
-    if scores and decisive:
-        return COPY
-    if scores is False and shares and decisive:
-        return PARTIAL
-    if scores is None or (scores and decisive is None):
-        return UNDETERMINED
-    return COPY_LIKE if scores or shares else NEITHER
+        return Copies(False, False, decisive, losses is not None)
+    alone = all_of(
+        at_least(copy.score, COPIES),
+        at_least(copy.raw, AT_LEAST),
+        proven(copy.score.low > max(nulls.for_copy, copy.chance)),
+    )
+    shared: Answer = False
+    if union is not None:
+        shared = all_of(
+            negated(one_does),
+            at_least(union, COPIES),
+            at_least(copy.covered, COVERS),
+            proven(union.low > max(nulls.for_union, copy.chance)),
+        )
+    return Copies(alone, shared, decisive, losses is not None)
 
 
-def is_decisive(effect: Effect) -> bool | None:
-    """Whether the loss cannot do without: ten times as large, or most of what was gained is lost; None if it straddles.
+def is_decisive(effect: Effect) -> Answer:
+    """Whether the loss cannot do without: ten times as large, or most of what was gained is lost.
 
     A model whose own loss is a good part of the zero predictor's, such as one gradient step, has no factor of ten to
     lose.
     """
-    tenfold, matters = _at_least(effect.factor, DECISIVE), _at_least(effect.factor, MATTERS)
-    most = _at_least(effect.lost, MOST) if matters else False
-    if tenfold or most:
-        return True
-    return None if tenfold is None or most is None else False
+    most_is_lost = all_of(at_least(effect.factor, MATTERS), at_least(effect.lost, MOST))
+    return any_of(at_least(effect.factor, DECISIVE), most_is_lost)
 
 
-def query_verdict(head: HeadReading, nulls: Nulls) -> str:
-    """Whether a head's attention follows ⟨x_q, x_j⟩, not because of y_j; undetermined if untrained heads do so too."""
-    verdicts = [_follows(towards, nulls.for_query(towards.target)) for towards in head.querying]
-    if True in verdicts:
-        return QUERY
-    return UNDETERMINED if None in verdicts else NEITHER
+def judge_query(head: HeadReading, nulls: Nulls) -> Answer:
+    """Whether a head's attention follows ⟨x_q, x_j⟩, not because of y_j; None also if untrained heads do so too."""
+    return any_of(*(_follows(towards, nulls.for_query(towards.target)) for towards in head.querying))
 
 
-def _follows(towards: Querying, null: float) -> bool | None:
-    low, high = towards.interval
-    control = max(abs(towards.label.low), abs(towards.label.high))
-    if high < FOLLOWS or abs(towards.label.value) > CONTROL:
-        return False
-    return True if low >= FOLLOWS and control <= CONTROL and low > null else None
+def _follows(towards: Querying, null: float) -> Answer:
+    size = absolute(towards.correlation)
+    return all_of(
+        at_least(size, FOLLOWS),
+        at_most(absolute(towards.label), CONTROL),
+        at_least(towards.moved, MOVES),
+        proven(size.low > null),
+    )
 
 
-def _at_least(estimate: Estimate, threshold: float) -> bool | None:
-    """None if the interval straddles."""
-    if estimate.low >= threshold:
-        return True
-    return False if estimate.high < threshold else None
-
-
-@dataclass(frozen=True)
-class Circuit:
-    """What the heads are together."""
-
-    verdict: str
-    why: str
-    copies: tuple[str, ...] = ()
-    fed: tuple[str, ...] = ()
-
-
-def find_circuit(
-    together: bool, copies: Sequence[HeadReading], queries: Sequence[HeadReading], losses: Losses | None, unsure: bool
-) -> Circuit:
-    """The circuit, if there is one.
-
-    Args:
-        together: Whether tokens hold x and y, so that nothing needs to be copied.
-        copies: The copy heads.
-        queries: The query heads.
-        losses: Of the ablations and paths; None if they were left out.
-        unsure: Whether some head's verdict is undetermined.
-    """
-    if losses is None:
-        return Circuit(UNDETERMINED, "ablations and paths were left out")
-    if losses.learned.low > LEARNED:
-        return Circuit(NO_CIRCUIT, f"the model's loss is {losses.learned.value:.2g} of that of predicting zero")
-    if not queries or not (together or copies):
-        missing = "query head" if not queries else "copy head"
-        if unsure:
-            return Circuit(UNDETERMINED, f"there is no {missing} for certain, and heads of which that cannot be said")
-        return Circuit(NO_CIRCUIT, f"there is no {missing}")
-    if losses.learned.high > LEARNED:
-        return Circuit(UNDETERMINED, f"the model's loss is {losses.learned} of that of predicting zero")
-    if together:
-        return _without_copies(losses)
-    return _with_copies(copies, queries, losses)
-
-
-def _without_copies(losses: Losses) -> Circuit:
-    effect = losses.of("query heads")
-    assert effect is not None  # there are query heads
-    matters = _at_least(effect.factor, MATTERS)
-    why = f"without the query heads the loss is {effect.factor} times as large"
-    return Circuit({True: QUERY_ONLY, False: NO_CIRCUIT, None: UNDETERMINED}[matters], why)
-
-
-def _with_copies(copies: Sequence[HeadReading], queries: Sequence[HeadReading], losses: Losses) -> Circuit:
-    paths = losses.paths
-    if not paths:
-        return Circuit(NO_CIRCUIT, "no query head comes after a copy head")
-    joint = paths[0]
-    matters = _at_least(joint.factor, MATTERS)
-    why = f"without what query heads read of copy heads the loss is {joint.factor} times as large"
-    if matters is not True:
-        return Circuit(NO_CIRCUIT if matters is False else UNDETERMINED, why)
-    cut = {path.knockout: path for path in paths if len(path.knockout.components) == 3}
-    alone = {k: path for k, path in cut.items() if len(k.heads) == len(k.readers) == 1 and path.factor.low > 1}
-    writers = {head for k in alone for head in k.heads} or set(joint.knockout.heads)
-    readers = {head for k in alone for head in k.readers} or set(joint.knockout.readers)
-    fed = tuple(head.label for head in queries if head.place in readers)
-    feeding = tuple(head.label for head in copies if head.place in writers)
-    said = f"copy {_heads(feeding)} feed{'s' * (len(feeding) == 1)} query {_heads(fed)}"
-    return Circuit(f"{CIRCUIT}: {said}", why, feeding, fed)
-
-
-def _heads(labels: Sequence[str]) -> str:
-    return f"head{'s' * (len(labels) > 1)} {', '.join(labels)}"
+def query_verdict(answer: Answer) -> str:
+    """The same in a word."""
+    return {True: QUERY, False: NEITHER, None: UNDETERMINED}[answer]

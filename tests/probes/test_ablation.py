@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from mesascope.models import HookedRegressor
-from mesascope.probes.ablation import CleanRun, Knockout, attention_layers, mean_outputs, reading, run_from
+from mesascope.probes import component_means
+from mesascope.probes.ablation import CleanRun, Knockout, attention_layers, reading, run_from
 from tests.models.families import FAMILIES, prompts_of
 
 HEADED = [name for name in FAMILIES if "lstm" not in name]
@@ -11,7 +12,7 @@ HEADED = [name for name in FAMILIES if "lstm" not in name]
 def specimen(family, n_prompts=4):
     cfg = FAMILIES[family]
     model, prompts = HookedRegressor(cfg, 1).double(), prompts_of(cfg, n_prompts)
-    return model, prompts, CleanRun(model, prompts, mean_outputs(model, prompts_of(cfg, 8).split(3)))
+    return model, prompts, CleanRun(model, prompts, component_means(model, prompts_of(cfg, 8).split(3)))
 
 
 def hooked(model, prompts, layer, replace):
@@ -36,7 +37,9 @@ def test_means_are_of_all_prompts_at_each_position():
     prompts = prompts_of(FAMILIES["decoder"], 8)
     _, cache = model.run_with_cache(prompts.xs, prompts.ys, names_filter="*hook_z")
     for layer in (0, 1):
-        torch.testing.assert_close(run.means[layer], cache[f"blocks.{layer}.attn.hook_z"].mean(0))
+        torch.testing.assert_close(
+            run.means[f"blocks.{layer}.attn.hook_z"], cache[f"blocks.{layer}.attn.hook_z"].mean(0)
+        )
 
 
 @pytest.mark.parametrize("kind", ["mean", "resample"])
@@ -46,7 +49,7 @@ def test_a_head_that_is_knocked_out_is_replaced_everywhere(family, kind):
 
     def replace(z, hook):
         z = z.clone()
-        z[:, :, 1] = run.means[0][:, 1] if kind == "mean" else z[:, :, 1].roll(1, 0)
+        z[:, :, 1] = run.means["blocks.0.attn.hook_z"][:, 1] if kind == "mean" else z[:, :, 1].roll(1, 0)
         return z
 
     found = run.without(Knockout(((0, 1),), kind))
@@ -124,7 +127,7 @@ def test_a_path_into_a_layer_without_mlps_or_other_readers_is_the_whole_head():
 
     model = copy_then_descend(3, 6, 1.0, dtype=torch.float64)
     prompts = prompts_of(model.cfg, 5)
-    run = CleanRun(model, prompts, mean_outputs(model, [prompts_of(model.cfg, 9)]))
+    run = CleanRun(model, prompts, component_means(model, [prompts_of(model.cfg, 9)]))
     whole, path = run.without(Knockout(((0, 0),))), run.without(Knockout(((0, 0),), "mean", ((1, 0),)))
     torch.testing.assert_close(whole, path)
     keys = run.without(Knockout(((0, 0),), "mean", ((1, 0),), ("k",)))

@@ -49,18 +49,44 @@ def test_the_chance_hangs_on_its_seed():
     assert compose(model, 0, 1, 0).chance == compose(model, 0, 1, 0).chance != compose(model, 0, 1, 1).chance
 
 
+def circuits(model, writer, reader):
+    """Those of a model that has them all."""
+    found = token_circuits(model, writer, reader)
+    assert found.writing is not None and found.one_back is not None
+    return found.matching, found.writing, found.one_back
+
+
+def copying(model, layer):
+    found = copying_scores(model, layer)
+    assert found is not None
+    return found
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_induction_as_a_gradient_step_has_the_identity_in_every_circuit_in_any_gauge(seed):
     model = regauge(induction(6, 10, 0.7, dtype=torch.float64), seed)
-    found = token_circuits(model, 0, 1)
-    for cosine in (found.matching, found.writing, found.one_back):
+    for cosine in circuits(model, 0, 1):
         assert cosine.abs().flatten().tolist() == pytest.approx([1.0], abs=1e-9)
-    assert copying_scores(model, 1).abs().item() == pytest.approx(1, abs=1e-6)
+    assert copying(model, 1).abs().item() == pytest.approx(1, abs=1e-6)
 
 
 def test_untrained_weights_have_no_circuit_of_an_induction_head():
     cfg = RegressorConfig(n_dims=32, n_points=40, n_layers=2, n_heads=4, d_model=64, d_out=32, layout="sequence")
     model = HookedRegressor(cfg, 0).double()
-    found = token_circuits(model, 0, 1)
-    assert max(cosine.abs().max().item() for cosine in (found.matching, found.writing, found.one_back)) < 0.3
-    assert copying_scores(model, 0).abs().max() < 0.7
+    assert max(cosine.abs().max().item() for cosine in circuits(model, 0, 1)) < 0.3
+    assert copying(model, 0).abs().max() < 0.7
+
+
+def test_tokens_without_logits_of_their_own_or_learned_positions_have_circuits_left_out():
+    cfg = changed(FAMILIES["induction"], d_out=3, positions="none")
+    found = token_circuits(HookedRegressor(cfg), 0, 1)
+    assert found.writing is None and found.one_back is None and found.matching.shape == (2, 2)
+    assert copying_scores(HookedRegressor(cfg), 0) is None
+
+
+def test_tokens_that_are_the_stream_themselves_have_the_same_circuits_as_when_read_in_by_the_identity():
+    slots = changed(FAMILIES["induction"], positions="none", read_in="slots", d_model=4, d_head=2, d_out=4)
+    model, read = HookedRegressor(slots, 1), HookedRegressor(changed(slots, read_in="affine"), 1)
+    read.load_state_dict(model.state_dict() | {"embed.W_E": torch.eye(4), "embed.b_E": torch.zeros(4)})
+    torch.testing.assert_close(token_circuits(model, 0, 1).matching, token_circuits(read, 0, 1).matching)
+    torch.testing.assert_close(copying(model, 1), copying(read, 1))

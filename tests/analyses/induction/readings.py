@@ -6,8 +6,7 @@ from mesascope.analyses.induction.verdict import Nulls
 from mesascope.probes import Estimate
 from mesascope.probes.ablation import Knockout
 
-NULLS = Nulls((0.1,), {"x": (0.2,), "y": (0.1,), "(x,y)": (0.1,)}, 0.05)
-AWAY = tuple(range(10))
+NULLS = Nulls((0.1,), (0.15,), {"x": (0.2,), "y": (0.1,), "(x,y)": (0.1,)}, 0.05)
 
 
 def sure(value, half=0.01):
@@ -15,13 +14,13 @@ def sure(value, half=0.01):
     return Estimate(value, value - half, value + half)
 
 
-def copying(score, raw=None, by_point=None, half=0.01):
-    by_point = (score,) * 10 if by_point is None else by_point
+def copying(score, raw=None, half=0.01, covered=1.0, half_covered=0.0, half_raw=0.01):
     raw = score if raw is None else raw
-    return Copying("y to x", sure(score, half), sure(raw), 0.1, tuple(by_point), tuple(by_point))
+    points = (score,) * 10
+    return Copying("y to x", sure(score, half), sure(raw, half_raw), 0.1, sure(covered, half_covered), points, points)
 
 
-def querying(correlation, label=0.0, target="y", half=0.01):
+def querying(correlation, label=0.0, target="y", half=0.01, moved=0.4, half_moved=0.0):
     nothing, half_of_it = sure(0.0), sure(0.5)
     return Querying(
         target=target,
@@ -32,6 +31,7 @@ def querying(correlation, label=0.0, target="y", half=0.01):
         by_point=(correlation,) * 3,
         mass=half_of_it,
         uniform=half_of_it,
+        moved=sure(moved, half_moved),
         nearest=half_of_it,
         nearest_shuffled=nothing,
         match=nothing,
@@ -47,7 +47,10 @@ def head(layer=0, index=0, copy=None, query=0.0, **given):
 
 def effect(knockout, what, factor, lost=0.5):
     found = factor if isinstance(factor, Estimate) else sure(factor, 0.01 * factor)
-    return Effect(knockout, what, found, found, found, (1.0,), sure(lost))
+    blocks = tuple(found.value * (1 + 0.01 * (block % 3)) for block in range(20))
+    return Effect(
+        knockout, what, found, found, found, (1.0,), lost if isinstance(lost, Estimate) else sure(lost), blocks
+    )
 
 
 def losses(*effects, learned=0.2):
@@ -59,5 +62,5 @@ def without(place, factor, lost=0.5):
     return effect(Knockout((place,)), "head", factor, lost)
 
 
-def path(writers, readers, factor, components=("q", "k", "v")):
-    return effect(Knockout(tuple(writers), "mean", tuple(readers), components), "path", factor)
+def path(writers, readers, factor, what="path"):
+    return effect(Knockout(tuple(writers), "mean", tuple(readers)), what, factor)

@@ -1,6 +1,8 @@
+from dataclasses import replace
+
 import pytest
 
-from mesascope.analyses.induction.table import both_ways
+from mesascope.analyses.induction.table import both_ways, two_ways
 
 ALWAYS = ["maps", "scores", "correlation"]
 
@@ -17,8 +19,18 @@ def test_what_there_is_to_draw_is_drawn_with_a_guide(request, which, drawn):
     figures = request.getfixturevalue(which).figures()
     assert [figure.id for figure in figures] == [f"induction-{name}" for name in (*ALWAYS, *drawn)]
     for figure in figures:
-        assert figure.title and len(figure.guide) > 100
+        assert figure.title and len(figure.guide) > 100 and figure.equation and figure.source
         assert figure.plot.data and figure.plot.to_json()
+
+
+def test_each_kind_of_claim_has_its_figure(copied):
+    shown = {pattern: figure.id for figure in copied.figures() for pattern in figure.shows}
+    assert shown == {
+        "induction.copy": "induction-scores",
+        "induction.query": "induction-scores",
+        "induction.layer*": "induction-correlation",
+        "induction.model": "induction-circuit",
+    }
 
 
 def test_maps_show_one_layer_at_a_time(copied):
@@ -37,6 +49,15 @@ def test_on_one_hot_tokens_both_ways_say_the_same_of_planted_heads(discrete):
     ):
         assert rows[label][on_points] == pytest.approx(rows[label][on_tokens], abs=1e-3)
         assert rows[label][on_points] == pytest.approx(1, abs=1e-3)
+
+
+def test_what_a_head_does_not_have_is_left_out_of_the_table(discrete, copied):
+    rows = both_ways(discrete)
+    assert rows["L1H0"]["W_QK to I"] is None and rows["L2H0"]["W_QK to I"] == pytest.approx(1, abs=1e-3)
+    none_has = tuple(replace(row, matching=None) for row in discrete.discrete)
+    columns = two_ways(replace(discrete, discrete=none_has)).plot.data[0].x
+    assert "W_QK<br>one back" in columns and "W_QK<br>to I" not in columns
+    assert "W_QK one back" not in both_ways(copied)["L1H0"]
 
 
 def test_on_points_matching_is_weighted_by_similarity(copied, stepped):

@@ -6,13 +6,17 @@ import torch
 
 from mesascope.analyses import Scope, attach
 from mesascope.analyses.induction import find_induction, holds_heads
+from mesascope.analyses.induction import induction as analysis
 from mesascope.analyses.induction.attention import read_attention
+from mesascope.analyses.induction.discrete import read_discrete
+from mesascope.analyses.induction.selftest import with_idle_heads
 from mesascope.models import (
     HookedRegressor,
     LeastSquares,
     LinearRegression,
     MesascopeError,
     RegressorConfig,
+    RepeatedSequence,
     copy_then_descend,
     gradient_descent,
     induction,
@@ -21,7 +25,7 @@ from mesascope.models import (
 )
 from mesascope.models.tasks import AssociativeRecall
 from tests.analyses.induction.conftest import TASK
-from tests.models.families import FAMILIES, task_of
+from tests.models.families import FAMILIES, changed, task_of
 
 
 def quick(scope, **given):
@@ -31,7 +35,7 @@ def quick(scope, **given):
 
 def test_a_planted_copy_feeds_the_planted_step_as_key(copied):
     assert copied.verdict == "induction circuit: copy head L1H0 feeds query head L2H0"
-    by_use = {path.knockout.components: path.factor.value for path in copied.losses.paths}
+    by_use = {path.knockout.uses: path.factor.value for path in copied.losses.paths}
     assert by_use[("k",)] == pytest.approx(by_use[("q", "k", "v")]) and by_use[("k",)] > 1.5
     assert by_use[("q",)] == pytest.approx(1) == by_use[("v",)]
     copier, asker = copied.heads
@@ -126,6 +130,89 @@ def test_behind_layers_without_attention_the_features_are_compared():
     found = quick(attach(HookedRegressor(cfg, 1), task=task_of(cfg)), ablate=False)
     assert found.heads[0].query.strength == pytest.approx(1, abs=1e-5)  # by its architecture
     assert found.query_verdicts["L2H0"] == "undetermined"  # and untrained ones do the same
+
+
+def test_heads_that_nobody_reads_are_named_by_their_attention_and_not_in_the_circuit():
+    model = with_idle_heads(copy_then_descend(3, 15, optimal_step(TASK).eta))
+    found = find_induction(attach(model, task=TASK), n_prompts=200, n_scored=400, weigh=False)
+    assert found.verdict == "induction circuit: copy head L1H0 feeds query head L2H0"
+    assert found.copy_verdicts == {"L1H0": "copy head", "L1H1": "copy-like", "L2H0": "neither", "L2H1": "neither"}
+    assert found.query_verdicts["L2H0"] == found.query_verdicts["L2H1"] == "query head"
+    assert found.losses is not None
+    idle = [found.losses.of("head", [place]) for place in ((0, 1), (1, 1))]
+    assert [effect.factor.value for effect in idle if effect is not None] == [1, 1]
+    assert found.circuit.fed == ("L2H0",) and "cannot" not in found.circuit.why
+
+
+def test_a_head_whose_write_is_zero_is_no_copy_head_and_not_in_the_circuit():
+    model = with_idle_heads(copy_then_descend(3, 15, optimal_step(TASK).eta))
+    with torch.no_grad():
+        for attention in model.attentions:
+            attention.W_O[1] = 0.0
+    found = find_induction(attach(model, task=TASK), n_prompts=200, n_scored=400, weigh=False)
+    assert found.verdict == "induction circuit: copy head L1H0 feeds query head L2H0"
+
+
+def test_even_attention_with_a_whisper_of_likeness_is_no_query_head():
+    cfg = RegressorConfig.linear_self_attention(3, 15, 1).model_dump() | {"attention": "softmax"}
+    model = HookedRegressor(RegressorConfig.model_validate(cfg)).double()
+    (attention,) = model.attentions
+    with torch.no_grad():
+        attention.W_Q.zero_()[0, :3, :3] = torch.eye(3)
+        attention.W_K.copy_(attention.W_Q)
+    verdicts = {}
+    for loudness in (1e-6, 0.3):
+        with torch.no_grad():
+            attention.W_K[0, :3, :3] = loudness * torch.eye(3)
+        found = quick(attach(model, task=TASK), n_prompts=400, ablate=False, weigh=False)
+        assert found.heads[0].query.strength > 0.9
+        verdicts[loudness] = found.query_verdicts["L1H0"]
+    assert verdicts == {1e-6: "neither", 0.3: "query head"}
+
+
+def test_twins_are_read_once_for_all_models_that_share_them(monkeypatch):
+    read: list[str] = []
+
+    def count(scope, n_prompts):
+        read.append(scope.source)
+        return read_attention(scope, n_prompts)
+
+    monkeypatch.setattr(analysis, "read_attention", count)
+    one, two = (attach(gradient_descent(3, 15, [eta]), task=TASK) for eta in (1.0, 0.5))
+    twins = one.untrained
+    two.once(("untrained",), lambda: twins)
+    found = [quick(scope, ablate=False, weigh=False) for scope in (one, two)]
+    assert len(read) == 2 + len(twins) and found[0].nulls.query == found[1].nulls.query
+
+
+@pytest.mark.parametrize(
+    "fields, missing",
+    [
+        (dict(d_out=3), {"copying", "writing"}),  # logits of other tokens than those that are read
+        (dict(positions="sinusoidal", d_position=2), {"one_back"}),
+        (dict(positions="none", read_in="slots", d_model=4, d_head=4), {"one_back"}),
+        (
+            dict(positions="none", read_in="slots", read_out="slots", d_model=4, d_head=4, d_out=1, layer_norm=False),
+            {"one_back", "copying", "writing"},
+        ),
+        ({}, set()),
+    ],
+)
+def test_circuits_between_tokens_that_do_not_exist_have_no_number(fields, missing):
+    model = HookedRegressor(changed(FAMILIES["induction"], **fields))
+    task = RepeatedSequence(n_dims=4, n_points=6, period=3)
+    first, second = (read_discrete(Scope(model, task, "x"), 40)[at] for at in (0, 2))
+    names = {"copying", "matching", "writing", "one_back"}
+    assert {name for name in names if getattr(second, name) is None} == missing
+    assert {name for name in names if getattr(first, name) is None} == missing | {"matching"}
+    assert json.dumps(first.data(), allow_nan=False)
+
+
+def test_a_model_of_tokens_whose_predictions_are_none_is_read():
+    model = HookedRegressor(changed(FAMILIES["induction"], d_out=1))
+    found = quick(attach(model))
+    assert found.discrete[2].copying is None and found.discrete[2].matching is not None
+    assert found.figures() and json.dumps(found.to_json(), allow_nan=False)
 
 
 def test_another_discrete_task_is_measured_on_repeated_tokens_too():

@@ -40,7 +40,7 @@ def test_planted_circuits_are_found():
     said: list[str] = []
     found = run_circuit_test(3, 1, n_untrained=0, on_case=said.append)
     assert found.failures == () and [one.kind for one in found.cases] == said
-    assert len(said) == count_circuits(1, n_untrained=0) == 2
+    assert len(said) == count_circuits(1, n_untrained=0) == 3
 
 
 @pytest.mark.slow
@@ -51,4 +51,4 @@ def test_untrained_models_have_no_circuit():
 
 
 def test_the_cases_are_counted_before_they_run():
-    assert count_circuits(40) == 40 * 2 + 20 * 3 and count_circuits(4, n_untrained=0) == 8
+    assert count_circuits(40) == 40 * 3 + 20 * 3 and count_circuits(4, n_untrained=0) == 12
