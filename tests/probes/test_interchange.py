@@ -109,7 +109,7 @@ def test_a_placebos_directions_are_those_of_the_data_and_leave_what_is_read():
     h = h - h.mean(0)
     h[:, 5] = h[:, 4]  # nothing varies along e5 − e4
     beside = PatternInterchange.of(W, h.T.cov(), held).beside(h[:20])
-    assert beside.shape == (6, 3)  # five directions vary, two of them are read
+    assert beside is not None and beside.shape == (6, 3)  # five directions vary, two of them are read
     torch.testing.assert_close(beside.mT @ beside, torch.eye(3, dtype=D))
     assert (W.mT @ beside).abs().max() < 1e-9
     assert (beside[5] - beside[4]).abs().max() < 1e-9
