@@ -1,8 +1,10 @@
 """When each quantity changes, and in which order."""
 
+from statistics import median
+
 from mesascope.analyses.claim import Claim
 from mesascope.analyses.development.series import Series
-from mesascope.probes.change_points import Crossing
+from mesascope.probes.change_points import N_NULL, Crossing
 
 TOGETHER = "undetermined"
 
@@ -13,9 +15,10 @@ def change_claim(series: Series) -> Claim:
     if course is None:
         text = f"{series.label}: {len(series.steps)} checkpoints have it, too few to tell when it changes."
         return Claim(id_, text, None, None, None, series.verdict)
-    noise = f"noise alone does as much with p = {course.p:.2g}"
+    noise = f"the chance that noise alone does as much is {_chance(course.p)}"
     if course.half is None or course.onset is None:
-        text = f"{series.label} stays at {course.before:.3g} as far as its noise allows to say ({noise})."
+        level = median(estimate.value for estimate in series.estimates)
+        text = f"{series.label} stays at {level:.3g} as far as its noise allows to say ({noise})."
         return Claim(id_, text, None, None, None, series.verdict)
     low, high = course.onset.ci
     text = (
@@ -24,6 +27,12 @@ def change_claim(series: Series) -> Claim:
         f"{_since(series)}."
     )
     return Claim(id_, text, course.half.at, course.half.ci, None, series.verdict)
+
+
+def _chance(p: float) -> str:
+    """Of draws, of which there are no more than this can tell."""
+    least = 1 / (1 + N_NULL)
+    return f"{p:.2g}" if p > least else f"{least:.1g} or less"
 
 
 def order_claim(series: Series, loss: Series, onset: bool = False) -> Claim | None:

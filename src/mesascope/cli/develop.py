@@ -31,7 +31,14 @@ def develop(
             metavar="NAME", help="Follow this analysis only; may be given again.", show_default="a short list"
         ),
     ] = None,
-    prompts: Annotated[int, typer.Option(min=80, help="Prompts that each analysis scores at each checkpoint.")] = 500,
+    prompts: Annotated[
+        int,
+        typer.Option(
+            min=80,
+            help="Prompts on which each analysis of the short list is scored at each checkpoint: four times as many "
+            "halve the intervals and take up to four times as long. Other analyses score as many as in a report.",
+        ),
+    ] = 500,
     seed: Seed = 0,
     device: Device = "cpu",
     w_std: WStd = None,

@@ -28,6 +28,18 @@ def test_the_loss_of_a_run_that_learns_changes_and_its_claims_say_when(tiny_run)
     assert found.headlines == found.claims[:1] and not found.warnings
 
 
+def test_the_chance_of_noise_is_said_in_words_and_no_smaller_than_draws_can_tell(tiny_run):
+    found = trace_development(tiny_run, {"loss": from_step(4), "weight": steady()})
+    changes, stays = found.claims[0].text, found.claims[-1].text
+    assert "the chance that noise alone does as much is 0.001 or less" in changes
+    assert "is 0.001 or less" not in stays and "p =" not in changes + stays
+
+
+def test_what_does_not_change_stays_at_the_level_of_all_checkpoints(tiny_run):
+    found = trace_development(tiny_run, {"weight": steady()})
+    assert found.claims[0].verdict == "no change" and "weight: norm stays at 1.5 " in found.claims[0].text
+
+
 def test_a_run_whose_weights_stand_still_shows_no_change(copy_of_run):
     folder = copy_of_run()
     for step in STEPS[1:]:
@@ -141,6 +153,11 @@ def test_a_quantity_that_few_checkpoints_have_is_shown_without_a_change(tiny_run
     found = trace_development(tiny_run, performance() | {"weight": Followed(late)}, n_prompts=100)
     assert found.series[1].steps == (16, 32, 60) and found.series[1].verdict == "too few checkpoints"
     assert found.claims[-1].verdict == "too few checkpoints" and "3 checkpoints have it" in found.claims[-1].text
+
+
+def steady() -> Followed:
+    """Something that goes up and down between 1 and 2 from checkpoint to checkpoint."""
+    return Followed(lambda scope, n: Weight(1.0 + STEPS.index(int(scope.source.partition("@step-")[2])) % 2))
 
 
 def from_step(first: int) -> Followed:

@@ -76,6 +76,7 @@ def test_every_guide_says_how_to_read_it(found):
     ids = [figure.id for figure in found.figures()]
     assert ids == ["development-timeline", "development-order", "development-quantities"]
     assert all(len(figure.guide) > 200 and "95%" in figure.guide for figure in found.figures())
+    assert all(figure.equation and figure.source for figure in found.figures())
 
 
 def test_claims_are_listed_by_id_in_the_order_of_the_last_step():
