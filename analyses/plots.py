@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from html import escape
 
 import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
@@ -31,6 +32,11 @@ def styled(figure: go.Figure, x_title: str, y_title: str, height: int = 420) -> 
         yaxis={"title": y_title, "gridcolor": "rgba(128,128,128,.25)", "zeroline": False},
     )
     return figure
+
+
+def literal(text: str) -> str:
+    """Text that Plotly shows as it is: what looks like a tag in a checkpoint's name is none."""
+    return escape(text, quote=False)
 
 
 def with_band(labels: Sequence[str], series: Mapping[str, Sequence[Estimate]], y_title: str) -> go.Figure:

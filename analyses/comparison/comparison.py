@@ -1,21 +1,31 @@
 """Two or more checkpoints side by side: every claim of theirs that has the same name, subtracted."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any, ClassVar
 
 from mesascope.analyses.claim import Claim, Figure, Result, as_json
-from mesascope.analyses.comparison.difference import DIFFERS, NONE, OPEN, SAME, Difference, adjusted, subtract
+from mesascope.analyses.comparison.difference import (
+    DIFFERS,
+    NONE,
+    OPEN,
+    SAME,
+    Difference,
+    adjusted,
+    difference_of,
+    why_not,
+)
 from mesascope.analyses.comparison.paired import Paired, common_points, measure_pairs
+from mesascope.analyses.comparison.side import Side, identity, measure_side
 from mesascope.analyses.identification import Identification
 from mesascope.analyses.layers import layer_label
 from mesascope.analyses.performance import TOLERANCE, Performance
 from mesascope.analyses.readouts import Readouts
-from mesascope.analyses.scope import Scope, attach
+from mesascope.analyses.scope import Predictor, PredictorModel, Scope, attach
 from mesascope.analyses.selection import choose_analyses
-from mesascope.analyses.store import fingerprint
 from mesascope.models import HookedRegressor, MesascopeError
 from mesascope.models.tasks import Task
 from mesascope.probes import Estimate
@@ -36,12 +46,10 @@ class Comparison(Result):
     title: ClassVar[str] = "Side by side"
     question: ClassVar[str] = "Do these checkpoints differ, in what and by how much?"
 
-    checkpoints: tuple[str, ...]
-    """The first is the reference."""
+    sides: tuple[Side, ...]
+    """The checkpoints with their claims; the first is the reference."""
     identical: tuple[bool, ...]
-    """Whether a checkpoint has the reference's weights and architecture."""
-    found: tuple[Mapping[str, Claim], ...]
-    """Every claim of each checkpoint, by id."""
+    """Whether a checkpoint is the reference's model: the same weights and architecture, or the same predictor."""
     differences: tuple[Difference, ...]
     """Of every number that a checkpoint shares with the reference."""
     paired: Paired
@@ -49,6 +57,35 @@ class Comparison(Result):
     """The points at which losses and predictions were compared."""
     n_prompts: int
     seed: int
+
+    @property
+    def checkpoints(self) -> tuple[str, ...]:
+        """Their names; the first is the reference."""
+        return tuple(side.name for side in self.sides)
+
+    @property
+    def found(self) -> tuple[Mapping[str, Claim], ...]:
+        """Every claim of each checkpoint, by id."""
+        return tuple(side.claims for side in self.sides)
+
+    @property
+    def left_out(self) -> dict[str, str]:
+        """What each analysis that does not apply to a checkpoint would need."""
+        return {f"{name} of {side.name}": needs for side in self.sides for name, needs in side.left_out.items()}
+
+    @property
+    def failed(self) -> dict[str, str]:
+        """Why each analysis that applies to a checkpoint could not run."""
+        return {f"{name} of {side.name}": error for side in self.sides for name, error in side.failed.items()}
+
+    @property
+    def not_shared(self) -> dict[str, str]:
+        """Which numbers were not subtracted and why, where an analysis ran on both."""
+        return {
+            f"{name} of {side.name}": "; ".join(f"{_listed(labels)} ({why})" for why, labels in reasons.items())
+            for side in self.sides[1:]
+            for name, reasons in _not_shared(side, self.sides[0]).items()
+        }
 
     @property
     def claims(self) -> tuple[Claim, ...]:
@@ -76,7 +113,9 @@ class Comparison(Result):
         n_differ, distance = sum(d.verdict == DIFFERS for d in own), self.paired.distance(index)
         id_ = f"comparison.{mine}"
         if self.identical[index]:
-            return Claim(id_, f"{mine} and {reference} have the same weights.", 0.0, (0.0, 0.0), 0.0, SAME)
+            is_bare = self.sides[index].about["model"]["kind"] == PredictorModel.__name__
+            text = f"{mine} and {reference} {'are one predictor' if is_bare else 'have the same weights'}."
+            return Claim(id_, text, 0.0, (0.0, 0.0), 0.0, SAME)
         text = f"{mine} against {reference}: "
         if distance is not None:
             text += f"predictions are {distance.value:.3g} of the loss of predicting zero apart, and "
@@ -121,14 +160,17 @@ class Comparison(Result):
             "n_prompts": self.n_prompts,
             "seed": self.seed,
             "losses": [as_json(self.paired.loss(index)) for index in pairs],
-            "distances": [None if distance is None else as_json(distance) for distance in distances],
+            "distances": [as_json(distance) for distance in distances],
             "differences": [difference.data() for difference in self.differences],
             "verdicts": self.verdicts,
+            "left_out": self.left_out,
+            "failed": self.failed,
+            "not_shared": self.not_shared,
         }
 
 
 def compare(
-    checkpoints: Sequence[Scope | str | Path | HookedRegressor],
+    checkpoints: Sequence[Scope | str | Path | HookedRegressor | Predictor],
     analyses: Sequence[str] | None = None,
     n_prompts: int = 20_000,
     seed: int = 0,
@@ -140,7 +182,8 @@ def compare(
 
     Losses and predictions are subtracted prompt by prompt. Of every other number that two checkpoints both have, the
     interval of the difference is made from theirs (`difference.subtract`). Which of them differ is decided for all
-    together, at a false discovery rate of 5%. Identical weights give "no difference" for everything.
+    together, at a false discovery rate of 5%. The same model twice gives "no difference" for everything. What does
+    not apply to one of them, cannot run or has no counterpart is named in the result and costs nothing else.
 
     Args:
         checkpoints: Two or more scopes, or what `attach` takes; the first is the reference.
@@ -153,51 +196,27 @@ def compare(
         on_analysis: Called with what is measured next.
 
     Raises:
-        MesascopeError: There are fewer than two, their tasks or seeds differ, no point is read by all, there is no
-            such analysis, or one cannot run.
+        MesascopeError: There are fewer than two, their tasks or seeds differ, no point is read by all, or there is no
+            such analysis.
     """
     chosen = choose_analyses(analyses, DEFAULT)
     if len(checkpoints) < 2:
         raise MesascopeError(f"got {len(checkpoints)} checkpoint; give at least two to compare")
     scopes = [c if isinstance(c, Scope) else attach(c, task=task, seed=seed) for c in checkpoints]
     check_comparable(scopes)
-    labels, points = unique([scope.source for scope in scopes]), common_points(scopes)
-    prints = [(fingerprint(scope), scope.hooked.cfg) for scope in scopes]
-    identical = tuple(print_ == prints[0] for print_ in prints)
-    found: list[dict[str, Claim]] = []
-    for scope, label in zip(scopes, labels, strict=True):
-        found.append({})
-        for name, analysis in chosen.items():
-            on_analysis(f"{name} of {label}")
-            if analysis.applies(scope):
-                found[-1] |= {claim.id: claim for claim in analysis.run(scope, n_prompts).claims}
+    names, points = unique([scope.source for scope in scopes]), tuple(common_points(scopes))
+    models = [identity(scope) for scope in scopes]
+    identical = tuple(model == models[0] for model in models)
+    pairs = zip(scopes, names, strict=True)
+    sides = tuple(measure_side(scope, name, chosen, n_prompts, on_analysis) for scope, name in pairs)
     on_analysis("losses and predictions")
     paired = measure_pairs(scopes, n_paired)
-    differences = []
-    for index in range(1, len(scopes)):
-        loss = Difference(
-            "loss",
-            "loss: relative to that of predicting zero",
-            labels[index],
-            labels[0],
-            (paired.loss(index), paired.loss(0)),
-            paired.excess(index),
-            null=0.0,
-            same=identical[index],
-        )
-        shared = [id_ for id_ in found[index] if id_ in found[0]]
-        claims = [subtracted(found[index][id_], found[0][id_], labels[index], labels[0]) for id_ in shared]
-        differences += [loss, *(claim for claim in claims if claim is not None)]
-    return Comparison(
-        tuple(labels),
-        identical,
-        tuple(found),
-        tuple(adjusted(differences)),
-        paired,
-        tuple(points),
-        n_paired,
-        scopes[0].seed,
-    )
+    differences = [
+        difference
+        for index in range(1, len(sides))
+        for difference in (_loss(sides, paired, index, identical), *_shared(sides[index], sides[0], identical[index]))
+    ]
+    return Comparison(sides, identical, tuple(adjusted(differences)), paired, points, n_paired, scopes[0].seed)
 
 
 def check_comparable(scopes: Sequence[Scope]) -> None:
@@ -224,18 +243,39 @@ def check_comparable(scopes: Sequence[Scope]) -> None:
             )
 
 
-def subtracted(mine: Claim, theirs: Claim, checkpoint: str, reference: str) -> Difference | None:
-    """The difference of a claim's number; None unless both have one, and of the same kind."""
-    if mine.value is None or theirs.value is None:
-        return None
-    if mine.id.partition(".")[0] in BY_VERDICT and mine.verdict != theirs.verdict:
-        return None
-    values = _estimate(mine), _estimate(theirs)
-    delta: Estimate | float = mine.value - theirs.value
-    if isinstance(values[0], Estimate) and isinstance(values[1], Estimate):
-        delta = subtract(values[0], values[1])
-    same = values[0] == values[1]
-    return Difference(mine.id, label_of(mine.id), checkpoint, reference, values, delta, theirs.null or 0.0, same)
+def _loss(sides: Sequence[Side], paired: Paired, index: int, identical: Sequence[bool]) -> Difference:
+    """The difference in loss, paired by prompt."""
+    label = "loss: relative to that of predicting zero"
+    values = paired.loss(index), paired.loss(0)
+    names = sides[index].name, sides[0].name
+    return Difference("loss", label, *names, values, paired.excess(index), null=0.0, same=identical[index])
+
+
+def _shared(side: Side, reference: Side, identical: bool) -> Iterator[Difference]:
+    """The difference of every number that both have."""
+    names = side.name, reference.name
+    pairs = ((mine, reference.claims[id_]) for id_, mine in side.claims.items() if id_ in reference.claims)
+    for mine, theirs in pairs:
+        if mine.value is not None and why_not(mine, theirs, names, BY_VERDICT) is None:
+            yield difference_of(mine, theirs, label_of(mine.id), names, identical)
+
+
+def _not_shared(side: Side, reference: Side) -> dict[str, dict[str, list[str]]]:
+    """By analysis and reason, the numbers that were not subtracted though the analysis ran on both."""
+    names, found = (side.name, reference.name), dict[str, dict[str, list[str]]]()
+    missing = {*side.left_out, *side.failed, *reference.left_out, *reference.failed}
+    for id_ in {**reference.claims, **side.claims}:
+        analysis = id_.partition(".")[0]
+        why = why_not(side.claims.get(id_), reference.claims.get(id_), names, BY_VERDICT)
+        if why is not None and analysis not in missing:
+            label = label_of(id_).partition(": ")[2]
+            found.setdefault(analysis, {}).setdefault(why, []).append(label)
+    return found
+
+
+def _listed(labels: Sequence[str], most: int = 6) -> str:
+    """Names in a row, of many the first."""
+    return ", ".join(labels[:most]) + (f" and {len(labels) - most} more" if len(labels) > most else "")
 
 
 def label_of(claim_id: str) -> str:
@@ -248,13 +288,11 @@ def label_of(claim_id: str) -> str:
 
 
 def unique(names: Sequence[str]) -> list[str]:
-    """Names, numbered where one comes again."""
-    return [
-        name if names.index(name) == index else f"{name} ({names[: index + 1].count(name)})"
-        for index, name in enumerate(names)
-    ]
-
-
-def _estimate(claim: Claim) -> Estimate | float:
-    assert claim.value is not None
-    return claim.value if claim.ci is None else Estimate(claim.value, *claim.ci)
+    """Names, numbered where one comes again; a number that makes the name of another is left out."""
+    taken, found = set(names), list[str]()
+    for name in names:
+        if name in found:
+            name = next(label for n in count(2) if (label := f"{name} ({n})") not in taken)
+            taken.add(name)
+        found.append(name)
+    return found

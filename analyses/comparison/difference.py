@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import hypot, inf
+from math import hypot, inf, isfinite, isnan
 from typing import Any
 
 from scipy.stats import false_discovery_control
@@ -127,6 +127,50 @@ def subtract(one: Estimate, other: Estimate) -> Estimate:
     return Estimate(value, low, value + hypot(one.high - one.value, other.value - other.low))
 
 
+def difference_of(
+    mine: Claim, theirs: Claim, label: str, names: tuple[str, str], identical: bool = False
+) -> Difference:
+    """The difference of two finite numbers; without an interval where one has none, or an end of it is NaN.
+
+    Args:
+        mine: The checkpoint's claim.
+        theirs: The reference's, of the same id.
+        label: The number in words.
+        names: The checkpoint's and the reference's.
+        identical: Whether both are the same model, so that nothing can lie between them.
+    """
+    values = _estimate(mine), _estimate(theirs)
+    delta: Estimate | float = _number(values[0]) - _number(values[1])
+    if isinstance(values[0], Estimate) and isinstance(values[1], Estimate):
+        delta = subtract(values[0], values[1])
+    same = identical or values[0] == values[1]
+    return Difference(mine.id, label, *names, values, delta, theirs.null or 0.0, same)
+
+
+def why_not(mine: Claim | None, theirs: Claim | None, names: tuple[str, str], by_verdict: Sequence[str]) -> str | None:
+    """Why the numbers of two claims of one id are not subtracted; None where they are, or neither is a number.
+
+    Args:
+        mine: The checkpoint's claim, if it has one.
+        theirs: The reference's.
+        names: The checkpoint's and the reference's.
+        by_verdict: Analyses whose number is another under another verdict.
+    """
+    numbers = [None if claim is None else claim.value for claim in (mine, theirs)]
+    if numbers == [None, None]:
+        return None
+    for number, name in zip(numbers, names, strict=True):
+        if number is None:
+            return f"{name} has no such number"
+    for number, name in zip(numbers, names, strict=True):
+        if number is not None and not isfinite(number):
+            return f"not finite in {name}"
+    assert mine is not None and theirs is not None
+    if mine.id.partition(".")[0] in by_verdict and mine.verdict != theirs.verdict:
+        return "of another kind, for the verdicts differ"
+    return None
+
+
 def adjusted(differences: Sequence[Difference]) -> list[Difference]:
     """The same with q: the p-values adjusted for how many were looked at, whatever their dependence.
 
@@ -138,6 +182,11 @@ def adjusted(differences: Sequence[Difference]) -> list[Difference]:
     looked_at = [d for d in differences if not d.same and d.p is not None]
     qs = iter(false_discovery_control([d.p for d in looked_at], method="by")) if looked_at else iter(())
     return [replace(d, q=float(next(qs))) if not d.same and d.p is not None else d for d in differences]
+
+
+def _estimate(claim: Claim) -> Estimate | float:
+    assert claim.value is not None
+    return claim.value if claim.ci is None or any(map(isnan, claim.ci)) else Estimate(claim.value, *claim.ci)
 
 
 def _number(value: Estimate | float) -> float:

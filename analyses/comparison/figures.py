@@ -1,28 +1,66 @@
 """Differences and numbers of checkpoints, side by side."""
 
+from glob import escape as verbatim
 from typing import TYPE_CHECKING
 
 import plotly.graph_objects as go
 
 from mesascope.analyses.claim import Figure
 from mesascope.analyses.comparison.difference import DIFFERS, NONE, OPEN, SAME, Difference
-from mesascope.analyses.plots import NEUTRAL, PALETTE, SYMBOLS, styled
+from mesascope.analyses.performance import TOLERANCE
+from mesascope.analyses.plots import NEUTRAL, PALETTE, SYMBOLS, literal, styled
 from mesascope.probes import Estimate
 
 if TYPE_CHECKING:
     from mesascope.analyses.comparison.comparison import Comparison
 
 COLOURS = {DIFFERS: PALETTE[1], OPEN: NEUTRAL, NONE: PALETTE[0], SAME: PALETTE[2]}
+LOSS = "Garg et al. (2022), with predicting zero as the unit"
 ROW, MARGINS = 30, 150
 """Pixels for each number, and around them."""
 
 
 def draw(comparison: "Comparison") -> tuple[Figure, ...]:
-    """For each analysis: differences with intervals, then the numbers side by side."""
+    """How far predictions are apart; for each analysis, differences with intervals, then the numbers side by side."""
     groups: dict[str, list[Difference]] = {}
     for difference in comparison.differences:
         groups.setdefault(difference.label.partition(":")[0], []).append(difference)
-    return tuple(figure for name, group in groups.items() for figure in (_forest(name, group), _values(name, group)))
+    pairs = (figure for name, group in groups.items() for figure in (_forest(name, group), _values(name, group)))
+    return (*_predictions(comparison), *pairs)
+
+
+def _predictions(comparison: "Comparison") -> list[Figure]:
+    names = comparison.checkpoints[1:]
+    distances = [comparison.paired.distance(index) for index in range(1, len(comparison.checkpoints))]
+    found = [(name, distance) for name, distance in zip(names, distances, strict=True) if distance is not None]
+    if not found:
+        return []
+    plot = go.Figure()
+    _bars(plot, "", [distance for _, distance in found], list(range(len(found))), PALETTE[0], 0)
+    plot.update_traces(
+        customdata=[[literal(name), *distance.ci] for name, distance in found],
+        hovertemplate="%{customdata[0]}: %{x:.5g} [%{customdata[1]:.5g}, %{customdata[2]:.5g}]<extra></extra>",
+    )
+    plot.add_vline(x=TOLERANCE, line={"dash": "dash", "color": NEUTRAL})
+    reference = comparison.checkpoints[0]
+    styled(plot, "distance of predictions (loss of predicting zero is 1)", "", height=MARGINS + ROW * len(found))
+    ticks = [literal(name) for name, _ in found]
+    plot.update_yaxes(tickvals=list(range(len(found))), ticktext=ticks, autorange="reversed", automargin=True)
+    plot.update_xaxes(rangemode="tozero")
+    plot.update_layout(showlegend=False)
+    return [
+        Figure(
+            "comparison-predictions",
+            "How far predictions are apart",
+            f"The mean squared distance of each checkpoint's predictions from those of {reference} on the same "
+            f"prompts, in units of the loss of predicting zero, with its 95% interval over prompts. Dashed is "
+            f"{TOLERANCE:g}: below it two models count as predicting the same.",
+            plot,
+            shows=tuple(verbatim(f"comparison.{name}") for name, _ in found),
+            equation="E(ŷ − ŷ<sub>ref</sub>)² / E y²",
+            source="the measure is ours; the interval is a delete-a-block jackknife over prompts",
+        )
+    ]
 
 
 def _forest(name: str, group: list[Difference]) -> Figure:
@@ -33,12 +71,12 @@ def _forest(name: str, group: list[Difference]) -> Figure:
         for verdict, colour in COLOURS.items():
             own = [d for d in group if (d.checkpoint, d.verdict) == (checkpoint, verdict)]
             if own:
-                title = verdict if len(checkpoints) == 1 else f"{checkpoint}: {verdict}"
+                title = verdict if len(checkpoints) == 1 else f"{literal(checkpoint)}: {verdict}"
                 deltas = [_shown(d) for d in own]
                 shift = _shift(index, len(checkpoints))
                 _points(plot, title, deltas, [rows[d.label] + shift for d in own], own, colour, index)
     plot.add_vline(x=0, line={"dash": "dash", "color": NEUTRAL})
-    _finish(plot, rows, f"difference to {group[0].reference}")
+    _finish(plot, rows, f"difference to {literal(group[0].reference)}")
     return Figure(
         f"comparison-{_slug(name)}-differences",
         f"Differences in {name}",
@@ -49,6 +87,9 @@ def _forest(name: str, group: list[Difference]) -> Figure:
         'Yekutieli, 2001): an interval that leaves zero by little may still be "undetermined". "No difference found" '
         "means that it is below 5% of the number itself.",
         plot,
+        shows=tuple(verbatim(difference.claim().id) for difference in group),
+        equation="d = v − v<sub>ref</sub>",
+        source="Zou and Donner (2008) for the intervals, Benjamini and Yekutieli (2001) for the verdicts",
     )
 
 
@@ -61,7 +102,7 @@ def _values(name: str, group: list[Difference]) -> Figure:
     for index, (checkpoint, found) in enumerate(series.items()):
         y = [rows[d.label] + _shift(index, len(series)) for d, _ in found]
         values = [value if isinstance(value, Estimate) else Estimate(value, value, value) for _, value in found]
-        _points(plot, checkpoint, values, y, [d for d, _ in found], PALETTE[index % 8], index)
+        _points(plot, literal(checkpoint), values, y, [d for d, _ in found], PALETTE[index % 8], index)
     _finish(plot, rows, name)
     return Figure(
         f"comparison-{_slug(name)}-values",
@@ -70,6 +111,8 @@ def _values(name: str, group: list[Difference]) -> Figure:
         "overlap and the difference be real all the same, for both were measured on the same prompts: read the figure "
         "of differences.",
         plot,
+        equation="v of each checkpoint",
+        source=f"that of {name}, in a report of one checkpoint" if name != "loss" else LOSS,
     )
 
 
@@ -82,6 +125,16 @@ def _points(
     colour: str,
     symbol: int,
 ) -> None:
+    _bars(plot, name, values, y, colour, symbol)
+    plot.data[-1].update(
+        customdata=[[d.label, v.low, v.high, d.verdict] for d, v in zip(differences, values, strict=True)],
+        hovertemplate="%{customdata[0]}: %{x:.5g} [%{customdata[1]:.5g}, %{customdata[2]:.5g}], %{customdata[3]}",
+    )
+
+
+def _bars(
+    plot: go.Figure, name: str, values: list[Estimate], y: list[float] | list[int], colour: str, symbol: int
+) -> None:
     plot.add_scatter(
         x=[value.value for value in values],
         y=y,
@@ -90,8 +143,6 @@ def _points(
             "arrayminus": [value.value - value.low for value in values],
             "thickness": 1.5,
         },
-        customdata=[[d.label, v.low, v.high, d.verdict] for d, v in zip(differences, values, strict=True)],
-        hovertemplate="%{customdata[0]}: %{x:.5g} [%{customdata[1]:.5g}, %{customdata[2]:.5g}], %{customdata[3]}",
         name=name,
         mode="markers",
         marker={"color": colour, "symbol": SYMBOLS[symbol % 8], "size": 9},

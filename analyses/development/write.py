@@ -1,16 +1,14 @@
 """Write what was found of a run as a report."""
 
-import json
 from pathlib import Path
-from typing import Any
 
-from mesascope import __version__
-from mesascope.analyses.claim import finite
+from mesascope.analyses.descriptions import describe_scope
 from mesascope.analyses.development.development import Development
-from mesascope.analyses.report.page import render
-from mesascope.analyses.report.write import SCHEMA, Report, check_writable, describe_model
+from mesascope.analyses.folders import check_writable
+from mesascope.analyses.report.files import Report, content_of, write_files
+from mesascope.analyses.report.page import Dress, Found
+from mesascope.analyses.report.verdict import headline_sentences
 from mesascope.analyses.scope import attach
-from mesascope.models.files import write_atomically
 
 
 def write_development(development: Development, out: str | Path, command: str = "") -> Report:
@@ -26,29 +24,13 @@ def write_development(development: Development, out: str | Path, command: str = 
     """
     folder = Path(out)
     check_writable(folder)
-    content = finite(_content(development, command))
-    report = Report(folder / "report.html", folder / "report.json", {development.name: development})
-    page = render(content, report.results)
-    write_atomically(report.json, json.dumps(content, indent=1, allow_nan=False) + "\n")
-    write_atomically(report.html, page)
-    return report
-
-
-def _content(development: Development, command: str) -> dict[str, Any]:
-    """What a report of one checkpoint holds, about all of them; the last one stands for the model."""
-    source = f"{development.run}@step-{development.steps[-1]}"
-    last = attach(source, seed=development.seed, w_std=development.w_std)
-    return {
-        "schema": SCHEMA,
-        "checkpoint": development.run,
-        "model": describe_model(last),
-        "task": last.task.model_dump(mode="json"),
-        "seed": development.seed,
-        "version": __version__,
-        "command": command,
-        "verdict": [],  # which algorithm it is, other analyses say
-        "warnings": list(development.warnings),
-        "analyses": {development.name: development.to_json()},
-        "left_out": {},
-        "failed": {},
-    }
+    steps, found = development.steps, {development.name: Found.of(development)}
+    # The last checkpoint stands for the model: task and architecture are those of all.
+    last = attach(f"{development.run}@step-{steps[-1]}", seed=development.seed, w_std=development.w_std)
+    about = describe_scope(last, development.run)
+    content = content_of(found, about, headline_sentences(development), development.seed, command)
+    looked_at = [
+        ("Checkpoints", f"{len(steps)}, from step {steps[0]:,} to {steps[-1]:,}"),
+        ("Prompts", f"{development.n_prompts:,} that each analysis scores at each checkpoint"),
+    ]
+    return write_files(folder, content, found, Dress("develop", about=looked_at))

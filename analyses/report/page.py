@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import count
@@ -64,10 +64,59 @@ class Section:
         return self.figures[0] if self.figures else None
 
 
-def render(content: dict[str, Any], results: dict[str, Result]) -> str:
+@dataclass(frozen=True)
+class Found:
+    """A result as it is reported: what may refuse is made once, where a refusal costs this result alone."""
+
+    result: Result
+    content: dict[str, Any]
+    """As `report.json` holds it."""
+    figures: tuple[Figure, ...]
+
+    @classmethod
+    def of(cls, result: Result) -> "Found":
+        """Its content and its figures."""
+        return cls(result, result.to_json(), result.figures())
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows that stand before the sections, such as a sweep's checkpoints."""
+
+    id: str
+    title: str
+    caption: str
+    guide: str
+    """How to read it; may hold simple HTML."""
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+
+    @property
+    def packed(self) -> dict[str, Any]:
+        """Its values, exactly."""
+        return packed(finite([list(self.columns), *map(list, self.rows)]))
+
+
+@dataclass(frozen=True)
+class Dress:
+    """How a page presents what it holds, where that is not one checkpoint with every analysis."""
+
+    kind: str = "report"
+    """The command that it comes from."""
+    title: str | None = None
+    """What heads it; default the checkpoint's name."""
+    about: Sequence[tuple[str, str]] = ()
+    """What else was looked at, and how: terms with their descriptions."""
+    tables: Sequence[Table] = ()
+    json: str = "report.json"
+    """The file beside it that holds the same numbers."""
+
+
+def render(content: dict[str, Any], found: Mapping[str, Found], dress: Dress | None = None) -> str:
     """The page for a report's JSON content and the results whose figures it shows."""
     from plotly.offline import get_plotlyjs
 
+    dress = dress or Dress()
     loader = PackageLoader("mesascope.analyses.report", "template")
     environment = Environment(
         loader=loader,
@@ -76,21 +125,33 @@ def render(content: dict[str, Any], results: dict[str, Result]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "interval": interval, "embed": embed, "anchor": anchor}
+    filters = {"number": number, "interval": interval, "embed": embed, "anchor": anchor, "cell": cell}
+    environment.filters |= filters | {"simple": simple_html}
     environment.globals |= {"leads": LEADS, "raw": lambda name: Markup(loader.get_source(environment, name)[0])}
-    found = list(sections(content, results))
-    home = {claim["id"]: section for section in found for claim in section.claims}
+    shown = list(sections(content, found))
+    home = {claim["id"]: section for section in shown for claim in section.claims}
     return environment.get_template("page.html.j2").render(
-        content=content, sections=found, home=home, plotly=Markup(get_plotlyjs())
+        content=content,
+        dress=dress,
+        subjects=subjects(content),
+        sections=shown,
+        home=home,
+        plotly=Markup(get_plotlyjs()),
     )
 
 
-def sections(content: dict[str, Any], results: dict[str, Result]) -> Iterator[Section]:
+def sections(content: dict[str, Any], found: Mapping[str, Found]) -> Iterator[Section]:
     """Results in their order, with figures counted through."""
     numbers = count(1)
-    for name, result in results.items():
-        figures = [Numbered(next(numbers), figure) for figure in result.figures()]
-        yield Section(result, content["analyses"][name]["claims"], figures)
+    for name, each in found.items():
+        figures = [Numbered(next(numbers), figure) for figure in each.figures]
+        yield Section(each.result, content["analyses"][name]["claims"], figures)
+
+
+def subjects(content: dict[str, Any]) -> list[dict[str, Any]]:
+    """What was looked at: several checkpoints where the content lists them, else its one, or none."""
+    several: list[dict[str, Any]] = content.get("checkpoints", [])
+    return several or [content] * ("model" in content)
 
 
 def number(value: float | None) -> str:
@@ -107,6 +168,11 @@ def interval(ci: list[float | None] | None) -> str:
     while digits < 6 and f"{low:.{digits}g}" == f"{high:.{digits}g}" and low != high:
         digits += 1
     return f"[{low:.{digits}g}, {high:.{digits}g}]".replace("-", "\u2212")
+
+
+def cell(value: Any) -> str:
+    """A value of a table."""
+    return number(value) if isinstance(value, float) or value is None else str(value)
 
 
 def anchor(name: str) -> str:

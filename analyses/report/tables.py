@@ -1,6 +1,7 @@
 """A figure's numbers as a table, for those who cannot see it or want to draw it themselves."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from html import unescape
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +54,8 @@ def _rows(plot: "PlotlyFigure") -> Iterator[Row]:
 
 
 def _named(name: str | None, choice: str | None, rows: Iterator[Row]) -> Iterator[Row]:
-    yield from ({"series": name, "choice": choice, **row} for row in rows)
+    # Names are escaped where they could be taken for tags.
+    yield from ({"series": name and unescape(name), "choice": choice, **row} for row in rows)
 
 
 def _choices(plot: "PlotlyFigure") -> dict[int, str]:
@@ -128,7 +130,8 @@ def _labelled(plot: "PlotlyFigure", trace: Any, key: str) -> list[Any]:
     if axis is None or axis.ticktext is None or axis.type == "log" or any(isinstance(v, str) for v in values):
         return values
     ticks = list(zip(axis.tickvals, axis.ticktext, strict=True))
-    return [None if value is None else min(ticks, key=lambda tick: abs(tick[0] - value))[1] for value in values]
+    near = (None if value is None else min(ticks, key=lambda tick: abs(tick[0] - value))[1] for value in values)
+    return [unescape(label) if isinstance(label, str) else label for label in near]
 
 
 def _axis(plot: "PlotlyFigure", trace: Any, key: str) -> Any:

@@ -1,4 +1,4 @@
-"""The three sentences that open a report: by predictions, by weights, by what follows when parts are changed."""
+"""The sentences that open a report: by predictions, by weights, by what follows when parts are changed."""
 
 from collections.abc import Iterable
 from typing import Any, get_args
@@ -25,6 +25,15 @@ def sentences(results: Iterable[Result]) -> list[dict[str, Any]]:
     if unsure:
         said[-1]["text"] += f"; undetermined remains: {', '.join(unsure)}"
     return [sentence | {"text": f"{sentence['text']}."} for sentence in said]
+
+
+def headline_sentences(result: Result) -> list[dict[str, Any]]:
+    """For a report of one result: each of its headlines, led by what follows from it."""
+    return [{"lead": _capital(claim.verdict), "text": claim.text, "claims": [claim.id]} for claim in result.headlines]
+
+
+def _capital(verdict: str) -> str:
+    return verdict[:1].upper() + verdict[1:]
 
 
 def _sentence(kind: Evidence, results: list[Result]) -> dict[str, Any]:

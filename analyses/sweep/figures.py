@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import plotly.graph_objects as go
 
 from mesascope.analyses.claim import Claim, Figure
-from mesascope.analyses.plots import NEUTRAL, PALETTE, SYMBOLS, styled
+from mesascope.analyses.plots import NEUTRAL, PALETTE, SYMBOLS, literal, styled
 from mesascope.analyses.registry import ANALYSES
 from mesascope.analyses.sweep.row import Row
 
@@ -35,9 +35,11 @@ def _values(sweep: "Sweep", name: str) -> Figure | None:
     for index, (verdict, count) in enumerate(counts.most_common()):
         own = [(row, claim) for row, claim in found if claim.verdict == verdict]
         if own:
-            _points(plot, f"{verdict} ({count})", own, place, index, few)
+            _points(plot, literal(f"{verdict} ({count})"), own, place, index, few)
     styled(plot, f"{name}: number of the first claim", "", height=MARGINS + (ROW * len(found) if few else 600))
-    ticks = {"tickvals": list(place.values()), "ticktext": list(place)} if few else {"showticklabels": False}
+    ticks = (
+        {"tickvals": list(place.values()), "ticktext": list(map(literal, place))} if few else {"showticklabels": False}
+    )
     plot.update_yaxes(**ticks, automargin=True)
     plot.update_layout(showlegend=True)
     about = "" if name not in ANALYSES else f" What the number is, a report of one checkpoint says under {name}."
@@ -49,6 +51,9 @@ def _values(sweep: "Sweep", name: str) -> Figure | None:
         "could not be measured is not drawn."
         f"{about}",
         plot,
+        shows=(f"sweep.{name}", f"sweep.*.{name}.*"),
+        equation="the number of the first claim",
+        source=f"that of {name}, in a report of one checkpoint",
     )
 
 
@@ -66,7 +71,9 @@ def _points(
             "thickness": 1.5 if few else 0.5,
             "width": None if few else 0,  # caps of a thousand would be a wall
         },
-        customdata=[[row.source, *ci, claim.text] for (row, claim), ci in zip(found, cis, strict=True)],
+        customdata=[
+            [literal(row.source), *ci, literal(claim.text)] for (row, claim), ci in zip(found, cis, strict=True)
+        ],
         hovertemplate="%{customdata[0]}: %{x:.5g} [%{customdata[1]:.5g}, %{customdata[2]:.5g}]<br>%{customdata[3]}",
         name=name,
         mode="markers",

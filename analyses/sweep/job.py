@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mesascope.analyses.claim import Result
-from mesascope.analyses.report.write import describe_model
+from mesascope.analyses.descriptions import describe_model
 from mesascope.analyses.scope import Scope, attach
 from mesascope.analyses.selection import choose_analyses
 from mesascope.analyses.specimens import describe_task

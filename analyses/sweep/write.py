@@ -2,23 +2,24 @@
 
 import csv
 import io
-import json
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
-
-from mesascope import __version__
 from mesascope.analyses.claim import finite
-from mesascope.analyses.report.page import embed, number, simple_html
+from mesascope.analyses.report.files import content_of, write_files
+from mesascope.analyses.report.page import Dress, Found, Table, cell
+from mesascope.analyses.report.verdict import headline_sentences
 from mesascope.analyses.store import Store
 from mesascope.analyses.sweep.row import read_claims
 from mesascope.analyses.sweep.sweep import Sweep
 from mesascope.models.files import write_atomically
 
-SCHEMA = 1
+GUIDE = (
+    "Under the name of an analysis stands the verdict of its first claim. Its number, interval and null are in "
+    "<code>summary.csv</code>, with what went wrong, all claims in <code>claims.csv</code>, everything else under "
+    "<code>checkpoints/KEY</code>. The loss is relative to that of predicting zero."
+)
+"""How to read the table of checkpoints."""
 
 
 class Written(NamedTuple):
@@ -44,22 +45,17 @@ def write_sweep(sweep: Sweep, out: str | Path, command: str = "") -> Written:
         MesascopeError: A file cannot be written.
     """
     folder = Path(out)
-    names = ("report.html", "summary.json", "summary.csv", "claims.csv")
-    written = Written(*(folder / name for name in names))
-    content = finite(
-        {
-            "schema": SCHEMA,
-            "version": __version__,
-            "command": command,
-            "seed": sweep.settings.seed,
-            "analyses": {sweep.name: sweep.to_json()},
-        }
-    )
-    write_atomically(written.json, json.dumps(content, indent=1, allow_nan=False) + "\n")
-    table = content["analyses"][sweep.name]["data"]["rows"]
-    write_atomically(written.csv, as_csv(table))
+    settings, found = sweep.settings, {sweep.name: Found.of(sweep)}
+    failed = {row.source: row.error for row in sweep.failed}
+    content = content_of(found, {}, headline_sentences(sweep), settings.seed, command, failed=failed)
+    content["warnings"] = []  # of what is missing, which is named as failed
+    rows = finite(sweep.table())
+    looked_at = [("Analyses", ", ".join(settings.analyses)), ("Prompts", f"{settings.n_prompts:,} to fit readouts on")]
+    dress = Dress("sweep", sweep.title, looked_at, [_checkpoints(sweep, rows)], "summary.json")
+    report = write_files(folder, content, found, dress)
+    written = Written(report.html, report.json, folder / "summary.csv", folder / "claims.csv")
+    write_atomically(written.csv, as_csv(rows))
     write_atomically(written.claims, as_csv(_long(sweep, Store(folder / "checkpoints"))))
-    write_atomically(written.html, _page(sweep, table, content))
     return written
 
 
@@ -83,26 +79,21 @@ def _long(sweep: Sweep, store: Store) -> list[dict[str, Any]]:
     return lines
 
 
-def _page(sweep: Sweep, table: list[dict[str, Any]], content: dict[str, Any]) -> str:
-    from plotly.offline import get_plotlyjs
-
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"embed": embed, "cell": _cell, "simple": simple_html}
-    template = environment.from_string((files("mesascope.analyses.sweep") / "page.html.j2").read_text("utf-8"))
-    style = (files("mesascope.analyses.report") / "template" / "style.css").read_text("utf-8")
-    parts = ("value", "low", "high", "null")
-    hidden = {
-        "copy_of",
-        "key",
-        "format",
-        "error",
-        *(f"{name}.{part}" for name in sweep.settings.analyses for part in parts),
-    }
-    columns = [column for column in (table[0] if table else {}) if column not in hidden]
-    return template.render(
-        sweep=sweep, table=table, columns=columns, content=content, style=Markup(style), plotly=Markup(get_plotlyjs())
+def _checkpoints(sweep: Sweep, rows: list[dict[str, Any]]) -> Table:
+    """What fits on a page; what is the same for all checkpoints is said once."""
+    names = sweep.settings.analyses
+    parts = {f"{name}.{part}" for name in names for part in ("value", "low", "high", "null")}
+    shown = [key for key in (rows[0] if rows else {}) if key not in {"copy_of", "key", "format", "error"} | parts]
+    loaded = [row for row in rows if row["key"] is not None]
+    constant = [key for key in shown if len({row[key] for row in loaded}) == 1 < len(loaded)]
+    same = {key: loaded[0][key] for key in constant if key not in {"checkpoint", "state", *names}}
+    said = ", ".join(f"{key.replace('_', ' ')} {cell(value)}" for key, value in same.items() if value is not None)
+    columns = [key for key in shown if key not in same]
+    return Table(
+        "checkpoints",
+        "Checkpoints",
+        "One line for each checkpoint",
+        GUIDE + (f" The same for all: {said}." if said else ""),
+        [column.replace("_", " ") for column in columns],
+        [[row[column] for column in columns] for row in rows],
     )
-
-
-def _cell(value: Any) -> str:
-    return number(value) if isinstance(value, float) or value is None else str(value)

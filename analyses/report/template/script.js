@@ -104,7 +104,7 @@ function save(text, name) {
 }
 
 function take(plot, kind) {
-  const filename = plot.id.replace("plot-", "");
+  const filename = plot.id.replace(/^(plot|rows)-/, "");
   if (kind === "csv") return save(csv(plot), `${filename}.csv`);
   // As on paper, whatever the page looks like now.
   const {data, layout} = themed(content(plot.dataset.spec), PAPER);

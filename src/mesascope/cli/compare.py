@@ -1,14 +1,17 @@
 """Checkpoints side by side."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
 from mesascope.cli.app import app
-from mesascope.cli.console import attached, check_folder, command_line, draw, escaped, out, print_json, progress, warn
+from mesascope.cli.console import check_folder, command_line, draw, escaped, out, print_json, progress, warn
 from mesascope.cli.options import AsJson, Device, Figures, FitPrompts, Seed, WStd
+
+if TYPE_CHECKING:
+    from mesascope.analyses import Comparison
 
 
 @app.command(
@@ -41,7 +44,10 @@ def compare(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Subtract every number that checkpoints share, with intervals, and say what differs."""
+    """Subtract every number that checkpoints share, with intervals, and say what differs.
+
+    An analysis that cannot run on one of them is named with its error; the exit code is then 1.
+    """
     from mesascope.analyses import attach
     from mesascope.analyses.comparison import compare as run
     from mesascope.analyses.comparison import write_comparison
@@ -53,19 +59,39 @@ def compare(
     n_stages = len(choose_analyses(analysis, DEFAULT)) * len(checkpoints) + 1
     task = None if on is None else attach(on).task
     with progress(n_stages, "comparing") as advance:
-        if task is None:
-            scopes = [attached(checkpoint, seed, device, w_std) for checkpoint in checkpoints]
-        else:
-            scopes = [attach(ckpt, task=task, seed=seed, device=device, w_std=w_std) for ckpt in checkpoints]
+        scopes = [attach(ckpt, task=task, seed=seed, device=device, w_std=w_std) for ckpt in checkpoints]
         result = run(scopes, analysis, prompts, on_analysis=advance)
     written = draw(result, figures)
     if report is not None:
-        files = write_comparison(result, scopes[0], report, command_line())
+        files = write_comparison(result, report, command_line())
         written += [files.html, files.json]
     if as_json:
         print_json(result.to_json())
-        return
-    console = out()
+    else:
+        _print(result, written)
+    warn((f"{name} could not run: {error}" for name, error in result.failed.items()), "[bold red]error:[/]")
+    if result.failed:
+        raise typer.Exit(1)
+
+
+def _print(result: "Comparison", written: list[Path]) -> None:
+    """Differences, verdicts that are not the same, the whole in words, and what is missing."""
+    console, verdicts = out(), _verdicts(result)
+    console.print(_differences(result))
+    if verdicts.row_count:
+        console.print(verdicts)
+    for claim in result.headlines:
+        console.print(escaped(f"{claim.text} [{claim.verdict}]"))
+    for name, needs in result.left_out.items():
+        console.print(escaped(f"{name} does not apply: it needs {needs}."))
+    for name, why in result.not_shared.items():
+        console.print(escaped(f"{name}, not subtracted: {why}."))
+    warn(result.warnings)
+    for path in written:
+        print(path)
+
+
+def _differences(result: "Comparison") -> Table:
     table = Table(
         "number", "checkpoint", "there", "reference", "difference", "95% interval", "q", "verdict",
         title=f"Against {escaped(result.checkpoints[0])}",
@@ -82,15 +108,12 @@ def compare(
             "–" if q is None else f"{q:.2g}",
             row["verdict"],
         )
-    console.print(table)
-    verdicts = Table("claim", *map(escaped, result.checkpoints), title="Verdicts that are not the same")
+    return table
+
+
+def _verdicts(result: "Comparison") -> Table:
+    table = Table("claim", *map(escaped, result.checkpoints), title="Verdicts that are not the same")
     for id_, said in result.verdicts.items():
         if len(set(said)) > 1:
-            verdicts.add_row(escaped(id_), *(escaped(verdict or "–") for verdict in said))
-    if verdicts.row_count:
-        console.print(verdicts)
-    for claim in result.headlines:
-        console.print(escaped(f"{claim.text} [{claim.verdict}]"))
-    warn(result.warnings)
-    for path in written:
-        print(path)
+            table.add_row(escaped(id_), *(escaped(verdict or "–") for verdict in said))
+    return table

@@ -11,7 +11,7 @@ from mesascope.cli.options import AsJson, Ckpt, Device, Seed, WStd
 def inspect(ckpt: Ckpt, seed: Seed = 0, device: Device = "cpu", w_std: WStd = None, as_json: AsJson = False) -> None:
     """Say what a checkpoint is: architecture, task, loss beside the reference learner's, hooks."""
     from mesascope.analyses import measure_performance
-    from mesascope.analyses.report.write import describe_model
+    from mesascope.analyses.descriptions import describe_model
 
     scope = attached(ckpt, seed, device, w_std)
     performance, model = measure_performance(scope, n_prompts=500), describe_model(scope)

@@ -1,16 +1,27 @@
 import json
+import math
 import shutil
 from dataclasses import replace
 
 import pytest
 
-from mesascope.analyses import Claim, attach
+from mesascope.analyses import attach
 from mesascope.analyses.comparison import compare, write_comparison
-from mesascope.analyses.comparison.comparison import label_of, subtracted, unique
+from mesascope.analyses.comparison.comparison import label_of, unique
 from mesascope.analyses.comparison.difference import DIFFERS, NONE, SAME
-from mesascope.models import HookedRegressor, LinearRegression, MesascopeError, RegressorConfig
+from mesascope.analyses.registry import ANALYSES, Analysis
+from mesascope.models import (
+    GradientDescent,
+    HookedRegressor,
+    LeastSquares,
+    LinearRegression,
+    MesascopeError,
+    RegressorConfig,
+)
+from mesascope.models.training.presets import read_preset
 
 from ..conftest import decoder, few_prompts
+from ..report.conftest import Page
 
 CHEAP = ("performance", "readouts")
 
@@ -65,13 +76,16 @@ def test_untrained_models_of_other_seeds_are_given_no_difference_in_what_they_kn
     assert len(readouts) == 3 and DIFFERS not in {d.verdict for d in readouts}
 
 
-def test_models_of_other_depth_share_what_both_have():
+@pytest.fixture(scope="module")
+def shallow_and_deep():
     with few_prompts(200):
-        scopes = [attach(decoder(n_layers=n)) for n in (1, 2)]
-        result = compare(scopes, ("readouts",), 80, n_paired=40)
-    ids = [d.id for d in result.differences]
+        return compare([attach(decoder(n_layers=n)) for n in (1, 2)], ("readouts",), 80, n_paired=40)
+
+
+def test_models_of_other_depth_share_what_both_have(shallow_and_deep):
+    ids = [d.id for d in shallow_and_deep.differences]
     assert "readouts.y.blocks.0.hook_resid_post" in ids and "readouts.y.blocks.1.hook_resid_post" not in ids
-    assert result.verdicts["readouts.y.blocks.1.hook_resid_post"][0] is None
+    assert shallow_and_deep.verdicts["readouts.y.blocks.1.hook_resid_post"][0] is None
 
 
 def test_what_does_not_apply_to_one_is_not_subtracted(tiny_run):
@@ -86,9 +100,8 @@ def test_what_does_not_apply_to_one_is_not_subtracted(tiny_run):
 def test_figures_show_each_number_of_each_analysis(learned_against_untrained, against_its_copy):
     for result, analyses in ((learned_against_untrained, CHEAP), (against_its_copy, CHEAP[:1])):
         figures = {figure.id: figure for figure in result.figures()}
-        assert list(figures) == [
-            f"comparison-{name}-{kind}" for name in ("loss", *analyses) for kind in ("differences", "values")
-        ]
+        pairs = [f"comparison-{name}-{kind}" for name in ("loss", *analyses) for kind in ("differences", "values")]
+        assert list(figures) == ["comparison-predictions", *pairs]
         n_others = len(result.checkpoints) - 1
         for name in analyses:
             n_numbers = sum(d.id.startswith(name) for d in result.differences)
@@ -106,11 +119,33 @@ def test_json_holds_every_number(learned_against_untrained):
 
 
 def test_a_report_shows_both_and_the_same_numbers(learned_against_untrained, tiny_run, tmp_path):
-    report = write_comparison(learned_against_untrained, attach(tiny_run), tmp_path, "mesascope compare a b")
+    report = write_comparison(learned_against_untrained, tmp_path, "mesascope compare a b")
     content = json.loads(report.json.read_text())
     assert content["analyses"]["comparison"] == json.loads(json.dumps(learned_against_untrained.to_json()))
-    page = report.html.read_text()
-    assert f"{tiny_run} and {tiny_run}@untrained-3" in page and "comparison-readouts-differences" in page
+    assert content["checkpoint"] == f"{tiny_run} and {tiny_run}@untrained-3"
+    page = Page(report.html.read_text())
+    (sentence,) = content["verdict"]
+    assert sentence["lead"] == "Differs" and "numbers differ" in sentence["text"] and sentence["text"] in page.text
+    assert json.loads(page.script("report")) == content
+    # All of them are described under what was looked at, and none in the heading.
+    assert page.text.count("1 layer, 1 head") == 2
+    heading, _, looked_at = page.text.partition("What was found")
+    assert "A specimen for tests." not in heading and "A specimen for tests." in looked_at
+
+
+def test_every_claim_of_a_report_leads_to_the_figure_that_shows_it(learned_against_untrained, tmp_path):
+    page = Page(write_comparison(learned_against_untrained, tmp_path).html.read_text())
+    places = [str(attrs["href"]) for tag, attrs in page.elements if tag == "a"]
+    own = places[places.index("#comparison", places.index("#about")) :]
+    shown = [place for place in own if place.startswith("#comparison-")][len(learned_against_untrained.figures()) :]
+    headline, _, *numbers = shown  # the headline stands under what was found and in its section
+    assert headline == "#comparison-predictions"
+    claims = learned_against_untrained.claims[1:]
+    expected = {"loss": "loss", "performance": "performance", "readouts": "readouts"}
+    prefix = f"comparison.{learned_against_untrained.checkpoints[1]}."
+    analyses = [claim.id.removeprefix(prefix).partition(".")[0] for claim in claims]
+    assert set(analyses) == set(expected)
+    assert numbers == [f"#comparison-{name}-differences" for name in analyses]
 
 
 def test_two_models_that_learned_the_same_are_found_no_different(predicts_y):
@@ -139,20 +174,100 @@ def test_ids_are_put_into_words(id_, label):
     assert label_of(id_) == label
 
 
-@pytest.mark.parametrize(
-    "analysis, verdict, comparable",
-    [("identification", "GD", True), ("identification", "no algorithm", False), ("matching", "no algorithm", True)],
-)
-def test_numbers_of_another_kind_are_not_subtracted(analysis, verdict, comparable):
-    """A learner's share explained, and the skill of what is given no name."""
-    named = Claim(f"{analysis}.output", "", 0.99, (0.98, 1.0), 0.0, "GD")
-    other = Claim(f"{analysis}.output", "", 0.4, (0.3, 0.5), 0.0, verdict)
-    assert (subtracted(named, other, "mine", "theirs") is not None) == comparable
-    assert subtracted(named, replace(other, value=None, ci=None, verdict="GD"), "mine", "theirs") is None
-
-
 def test_names_that_come_again_are_numbered():
     assert unique(["a", "b", "a", "a"]) == ["a", "b", "a (2)", "a (3)"]
+    assert unique(["a", "a", "a (2)"]) == ["a", "a (3)", "a (2)"]
+
+
+def test_what_does_not_apply_to_a_checkpoint_is_named(tiny_run, tmp_path):
+    """An LSTM holds no construction; neither model has layers before its attention."""
+    preset = read_preset("fu2024/lstm")
+    task = preset.task.model_copy(update={"n_dims": 2, "n_points": 7})
+    lstm = HookedRegressor(preset.model.model_copy(update={"n_dims": 2, "n_points": 7, "n_layers": 1, "d_model": 8}))
+    scopes = [attach(tiny_run, task=task), attach(lstm, task=task)]
+    result = compare(scopes, ("matching", "learned-features"), 80, n_paired=40)
+    assert result.left_out == {
+        f"learned-features of {tiny_run}": ANALYSES["learned-features"].needs,
+        "matching of a hooked model": ANALYSES["matching"].needs,
+        "learned-features of a hooked model": ANALYSES["learned-features"].needs,
+    }
+    assert result.not_shared == {} and result.failed == {}  # what does not apply is said once
+    report = write_comparison(result, tmp_path)
+    content = json.loads(report.json.read_text())
+    assert content["left_out"] == content["analyses"]["comparison"]["data"]["left_out"] == result.left_out
+    assert "matching of a hooked model" in Page(report.html.read_text()).text
+
+
+def test_an_analysis_that_cannot_run_on_one_costs_that_alone(tiny_run, tmp_path, monkeypatch):
+    working = ANALYSES["matching"]
+
+    def refuses(scope, n_prompts):
+        if "untrained" in scope.source:
+            raise MesascopeError("this one <cannot> run")
+        return working.run(scope, n_prompts)
+
+    monkeypatch.setitem(ANALYSES, "matching", Analysis(refuses))
+    with few_prompts(80):
+        result = compare([tiny_run, f"{tiny_run}@untrained"], ("performance", "matching"), 80, n_paired=40)
+    assert result.failed == {f"matching of {tiny_run}@untrained": "this one <cannot> run"}
+    assert {d.id.partition(".")[0] for d in result.differences} == {"loss", "performance"}
+    report = write_comparison(result, tmp_path)
+    assert report.failed == json.loads(report.json.read_text())["failed"] == result.failed
+    assert "This report is not whole" in report.html.read_text()
+
+
+def test_a_mistake_of_ours_is_raised(tiny_run, monkeypatch):
+    def breaks(scope, n_prompts):
+        raise ZeroDivisionError
+
+    monkeypatch.setitem(ANALYSES, "matching", Analysis(breaks))
+    with pytest.raises(ZeroDivisionError):
+        compare([tiny_run, tiny_run], ("matching",), n_paired=40)
+
+
+def test_numbers_without_a_counterpart_are_named(shallow_and_deep, tmp_path):
+    said = {"readouts of a hooked model (2)": "y in layer 2 (a hooked model has no such number)"}
+    assert shallow_and_deep.not_shared == said
+    report = write_comparison(shallow_and_deep, tmp_path)
+    assert json.loads(report.json.read_text())["not_shared"] == said
+    assert "not subtracted: y in layer 2" in report.html.read_text()
+
+
+def test_learners_are_compared_and_one_with_itself_is_no_different():
+    task = LinearRegression(n_dims=3, n_points=9)
+    learner = LeastSquares()
+    with few_prompts(200):
+        result = compare(
+            [learner, learner, GradientDescent(1, eta=0.1)], ("performance", "readouts"), task=task, n_paired=40
+        )
+    assert result.identical == (True, True, False)
+    same, other = result.headlines
+    assert same.verdict == SAME and "are one predictor" in same.text and other.verdict == DIFFERS
+    assert [*result.left_out] == [f"readouts of {name}" for name in result.checkpoints]
+    # Their names look like tags, and are shown as they are.
+    names = [trace.name for trace in result.figures()[2].plot.data]
+    assert names[0] == "&lt;LeastSquares least squares&gt;"
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_number_that_is_not_finite_is_named_and_not_subtracted(tiny_run, monkeypatch, value):
+    working = ANALYSES["matching"]
+
+    class Unknown:
+        """A result with a number that nobody knows."""
+
+        def __init__(self, result, value):
+            self.claims = (replace(result.claims[0], value=value, ci=(value, value)), *result.claims[1:])
+
+    def measure(scope, n_prompts):
+        return Unknown(working.run(scope, n_prompts), value if "untrained" in scope.source else 0.5)
+
+    monkeypatch.setitem(ANALYSES, "matching", Analysis(measure))
+    result = compare([tiny_run, f"{tiny_run}@untrained"], ("matching",), n_paired=40)
+    assert "matching.model" not in [d.id for d in result.differences]
+    assert result.not_shared[f"matching of {tiny_run}@untrained"].startswith(f"model (not finite in {tiny_run}@unt")
+    same = compare([tiny_run, tiny_run], ("matching",), n_paired=40)
+    assert {claim.verdict for claim in same.claims} == {SAME}
 
 
 def test_one_checkpoint_is_refused(tiny_run):

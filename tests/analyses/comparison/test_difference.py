@@ -5,7 +5,18 @@ import pytest
 from scipy.stats import false_discovery_control
 from scipy.stats import t as student_t
 
-from mesascope.analyses.comparison.difference import DIFFERS, NONE, OPEN, SAME, Difference, adjusted, subtract
+from mesascope.analyses import Claim
+from mesascope.analyses.comparison.difference import (
+    DIFFERS,
+    NONE,
+    OPEN,
+    SAME,
+    Difference,
+    adjusted,
+    difference_of,
+    subtract,
+    why_not,
+)
 from mesascope.probes import Estimate
 
 T95 = student_t.ppf(0.975, 19)
@@ -122,3 +133,41 @@ def test_chance_is_named_in_few_comparisons_and_a_planted_difference_in_all():
 def test_bounds_are_infinite_without_an_interval():
     assert difference(0.3).bound == math.inf
     assert difference(estimate(-0.3, 0.1)).bound == pytest.approx(0.4)
+
+
+def claimed(value, ci=None, verdict="GD", analysis="identification"):
+    return Claim(f"{analysis}.output", "", value, ci, 0.0, verdict)
+
+
+NAMES = ("mine", "theirs")
+
+
+@pytest.mark.parametrize(
+    "mine, theirs, why",
+    [
+        (claimed(0.99), claimed(0.4), None),
+        (None, claimed(None), None),  # two sentences without a number: there is nothing to subtract
+        (claimed(0.99), None, "theirs has no such number"),
+        (claimed(None), claimed(0.4), "mine has no such number"),
+        (claimed(math.nan), claimed(0.4), "not finite in mine"),
+        (claimed(0.99), claimed(math.inf), "not finite in theirs"),
+        (claimed(0.99), claimed(0.4, verdict="no algorithm"), "of another kind, for the verdicts differ"),
+        (claimed(0.99, analysis="matching"), claimed(0.4, verdict="none", analysis="matching"), None),
+    ],
+)
+def test_what_is_not_subtracted_has_a_reason(mine, theirs, why):
+    assert why_not(mine, theirs, NAMES, ("identification",)) == why
+
+
+def test_an_interval_that_ends_in_nan_is_none_and_is_not_adjusted():
+    found = difference_of(claimed(0.9, (math.nan, 1.0)), claimed(0.4, (0.3, 0.5)), "a: b", NAMES)
+    assert found.delta == 0.5 and found.p is None
+    whole = difference_of(claimed(0.9, (0.8, 1.0)), claimed(0.4, (0.3, 0.5)), "a: b", NAMES)
+    assert [d.q for d in adjusted([found, whole])] == [None, pytest.approx(whole.p)]
+
+
+def test_numbers_of_one_model_are_the_same_with_an_interval_or_without():
+    for ci in (None, (0.8, 1.0), (math.nan, math.nan)):
+        assert difference_of(claimed(0.9, ci), claimed(0.9, ci), "a: b", NAMES).verdict == SAME
+    assert difference_of(claimed(0.9), claimed(0.8), "a: b", NAMES, identical=True).verdict == SAME
+    assert difference_of(claimed(0.9), claimed(0.8), "a: b", NAMES).verdict == OPEN

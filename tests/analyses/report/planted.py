@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 
 from mesascope.analyses.claim import Claim, Figure, Result
 from mesascope.analyses.plots import heatmap, layer_lines, with_band
-from mesascope.analyses.report.page import render
+from mesascope.analyses.report.page import Found, render
 from mesascope.probes import Estimate
 
 N_CLAIMS = 20
@@ -45,7 +45,7 @@ class Planted(Result):
         return tuple(drawn[: self.n_figures])
 
 
-def planted_html(**changes: Any) -> str:
+def planted_html(warnings: tuple[str, ...] = (), **changes: Any) -> str:
     """The page of such a result alone."""
     result = Planted(**changes)
     content = {
@@ -56,9 +56,9 @@ def planted_html(**changes: Any) -> str:
         "version": "0",
         "command": "",
         "verdict": [],
-        "warnings": [],
+        "warnings": list(warnings),
         "analyses": {"planted": result.to_json()},
         "left_out": {"deaf": "ears"},
         "failed": {"broken": "it broke"},
     }
-    return render(content, {"planted": result})
+    return render(content, {"planted": Found.of(result)})

@@ -1,3 +1,4 @@
+import ast
 import json
 import re
 import shutil
@@ -6,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from mesascope import analyses
 from mesascope.analyses import attach, write_report
 from mesascope.analyses.claim import finite
+from mesascope.analyses.registry import ANALYSES
 from mesascope.analyses.report import write
 from mesascope.analyses.report.page import anchor, embed, interval, number, simple_html
 from mesascope.analyses.report.tables import packed, table_of
@@ -85,6 +88,18 @@ def test_the_verdict_comes_before_claims_and_claims_before_figures(written, page
     assert html.index('id="verdict"') < html.index('id="claims"') < html.index('class="plot"')
 
 
+def test_many_warnings_are_folded_after_the_first_five():
+    for n, n_folded in ((5, 0), (6, 1), (8, 3)):
+        page = planted(warnings=tuple(f"Beware of {i}." for i in range(n)))
+        boxes = [attrs for _, attrs in page.elements if attrs.get("class") == "warning"]
+        assert len(boxes) == 1 + n and all(f"Beware of {i}." in page.text for i in range(n))  # one of what is missing
+        assert (f"{n_folded} more warning" in page.text) == bool(n_folded)
+
+
+def test_a_page_without_a_verdict_has_no_empty_box():
+    assert not [attrs for _, attrs in planted().elements if attrs.get("class") == "verdict"]
+
+
 def test_headings_go_down_one_level_at_a_time_and_ids_are_unique(page):
     levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch("h[1-6]", tag)]
     inside_main = levels[levels.index(1) :]
@@ -126,10 +141,31 @@ def test_a_figure_says_how_to_read_it_what_is_drawn_and_where_it_is_from():
     assert "b" in tags and "sup" in tags
 
 
-def test_every_figure_of_an_analysis_has_a_guide_an_equation_and_a_source(written):
+def test_every_figure_has_a_guide_an_equation_and_a_source(written):
     figures = [figure for result in written.results.values() for figure in result.figures()]
     assert len(figures) > 5
     assert not [figure.id for figure in figures if not (figure.guide and figure.equation and figure.source)]
+
+
+def drawn_in(path: Path) -> list[ast.Call]:
+    """Where a file makes figures of a report."""
+    calls = (node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Call))
+    return [call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "Figure"]
+
+
+def test_every_analysis_gives_its_figures_an_equation_and_a_source():
+    """Also those that no test draws: what is drawn depends on the model."""
+    files = {path: drawn_in(path) for path in Path(analyses.__file__).parent.rglob("*.py")}
+    bare = []
+    for path, calls in files.items():
+        for call in calls:
+            said = {word.arg for word in call.keywords if not isinstance(word.value, ast.Constant) or word.value.value}
+            if not {"equation", "source"} <= said:
+                bare.append(f"{path.name}:{call.lineno}")
+    assert bare == []
+    rooms = {"comparison", "development", "sweep", *(name.replace("-", "_") for name in ANALYSES)}
+    drawing = {part for path, calls in files.items() if calls for part in (path.stem, path.parent.name)}
+    assert rooms - drawing == {"learned_features"} and "feature_figures" in drawing
 
 
 def test_hostile_names_are_text(hostile):
@@ -194,4 +230,5 @@ def test_what_the_page_is_made_of_lies_beside_the_code():
     import mesascope.analyses.report
 
     folder = Path(str(mesascope.analyses.report.__file__)).parent / "template"
-    assert {path.name for path in folder.iterdir()} == {"page.html.j2", "claims.html.j2", "style.css", "script.js"}
+    pages = {"page.html.j2", "claims.html.j2", "subjects.html.j2"}
+    assert {path.name for path in folder.iterdir()} == pages | {"style.css", "script.js"}

@@ -1,6 +1,7 @@
 import json
 
 import pytest
+import torch
 
 from mesascope import __version__
 from mesascope.analyses import attach, write_report
@@ -10,7 +11,8 @@ from mesascope.analyses.report import write
 from mesascope.models import LeastSquares, LinearRegression, MesascopeError
 
 from ..conftest import STEP_TASK, few_prompts
-from .conftest import QUICK, refused
+from .conftest import QUICK, Page, refused
+from .planted import Planted
 
 FIRST = {"performance": ANALYSES["performance"]}
 
@@ -86,13 +88,10 @@ def test_an_analysis_that_cannot_run_is_named_and_the_others_are_reported(tmp_pa
 
 
 @pytest.mark.parametrize("analysis, error", [(fails, MesascopeError), (breaks, ZeroDivisionError)])
-def test_an_earlier_report_survives_when_nothing_can_be_reported_or_we_are_wrong(
-    tmp_path, monkeypatch, analysis, error
-):
+def test_an_earlier_report_survives_when_nothing_can_be_reported(tmp_path, monkeypatch, analysis, error):
     for name in ("report.html", "report.json"):
         (tmp_path / name).write_text("earlier")
-    others = FIRST if error is ZeroDivisionError else {}  # a mistake of ours is no finding, whatever else was found
-    monkeypatch.setattr(write, "ANALYSES", others | {"failing": Analysis(analysis)})
+    monkeypatch.setattr(write, "ANALYSES", {"failing": Analysis(analysis)})
     with pytest.raises(error) as raised:
         write_report(attach(LeastSquares()), tmp_path)
     if error is MesascopeError:
@@ -101,6 +100,36 @@ def test_an_earlier_report_survives_when_nothing_can_be_reported_or_we_are_wrong
         "report.html": "earlier",
         "report.json": "earlier",
     }
+
+
+def test_a_mistake_of_ours_is_raised_after_what_was_found_is_written(tmp_path, monkeypatch):
+    wrong = FIRST | {"wrong": Analysis(breaks), "after": Analysis(fails)}
+    monkeypatch.setattr(write, "ANALYSES", wrong)
+    with pytest.raises(ZeroDivisionError):
+        write_report(attach(LeastSquares()), tmp_path)
+    content = json.loads((tmp_path / "report.json").read_text())
+    assert [*content["analyses"]] == ["performance"] and [*content["failed"]] == ["wrong", "after"]
+    assert content["failed"]["wrong"] == "a mistake of ours, ZeroDivisionError: without a word"
+    assert "It lacks wrong, after; " in Page((tmp_path / "report.html").read_text()).text
+
+
+def test_a_section_that_cannot_be_drawn_or_lacks_memory_costs_itself_alone(tmp_path, monkeypatch):
+    class Undrawn(Planted):
+        def figures(self):
+            raise MesascopeError("there is nothing to draw; draw another")
+
+    def too_large(scope, n_prompts):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB.")
+
+    some = {"undrawn": Analysis(lambda scope, n: Undrawn()), "large": Analysis(too_large)} | FIRST
+    monkeypatch.setattr(write, "ANALYSES", some)
+    report = write_report(attach(LeastSquares()), tmp_path)
+    assert [*report.results] == ["performance"]
+    assert report.failed == {
+        "undrawn": "there is nothing to draw; draw another",
+        "large": "out of memory (CUDA out of memory); use fewer prompts (--prompts) or another device (--device)",
+    }
+    assert json.loads(report.json.read_text())["failed"] == report.failed
 
 
 def test_a_new_analysis_is_picked_up_from_the_registry_in_order(tmp_path, monkeypatch):

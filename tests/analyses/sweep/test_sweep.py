@@ -7,12 +7,14 @@ import pytest
 
 from mesascope.analyses import registry
 from mesascope.analyses.registry import ANALYSES, Analysis
+from mesascope.analyses.report.tables import table_of
 from mesascope.analyses.sweep import sweep_checkpoints, write_sweep
 from mesascope.analyses.sweep.figures import NAMED
 from mesascope.analyses.sweep.job import STARTING
 from mesascope.models import MesascopeError
 
 from ..conftest import few_prompts
+from ..report.conftest import Page
 from .conftest import CHEAP, Here
 
 
@@ -161,6 +163,32 @@ def test_json_and_page_hold_the_same(written):
     page = files.html.read_text()
     assert all(row.source in page for row in result.rows) and "mesascope sweep &#39;runs/*&#39;" in page
     assert [f'id="plot-sweep-{name}"' in page for name in CHEAP] == [True, True]
+    assert json.loads(Page(page).script("report")) == content
+    assert [sentence["claims"] for sentence in content["verdict"]] == [["sweep.done"], *([f"sweep.{n}"] for n in CHEAP)]
+    assert content["failed"] == {row.source: row.error for row in result.failed} and content["warnings"] == []
+
+
+def test_the_table_says_once_what_is_the_same_for_all(written):
+    result, files = written
+    page = Page(files.html.read_text())
+    table = json.loads(page.script("table-checkpoints"))
+    assert table["header"][:5] == ["checkpoint", "state", *CHEAP, "loss"]
+    assert not {"n dims", "n points", "layers"} & set(table["header"])
+    assert "n points 7" in page.text.partition("The same for all: ")[2].partition(".")[0]
+    sources = table["columns"][0]
+    assert sources == [row.source for row in result.rows]
+
+
+def test_every_claim_of_a_checkpoint_leads_to_its_figure(written):
+    result, files = written
+    page = Page(files.html.read_text())
+    rows = [n for n, (_, attrs) in enumerate(page.elements) if str(attrs.get("id")).startswith("claim-sweep")]
+    links = [next(a["href"] for tag, a in page.elements[n:] if tag == "a") for n in rows]
+    analyses = [
+        next((name for name in CHEAP if claim.id == f"sweep.{name}" or f".{name}." in claim.id), CHEAP[0])
+        for claim in result.claims
+    ]
+    assert links == [f"#sweep-{name}" for name in analyses] and set(analyses) == set(CHEAP)
 
 
 def test_figures_draw_every_number_under_its_verdict(written):
@@ -188,10 +216,22 @@ def test_a_sweep_without_any_result_still_writes_its_table(tmp_path):
     assert "does not exist" in files.csv.read_text() and files.claims.read_text() == "\n"
 
 
-def test_a_page_folds_what_failed_after_the_first_five(tmp_path):
+def test_a_page_names_all_that_failed_and_the_first_five_at_its_top(tmp_path):
     result = sweep_checkpoints([f"nowhere-{index}" for index in range(7)], tmp_path, CHEAP, executor=Here())
-    page = write_sweep(result, tmp_path).html.read_text()
-    assert page.count('class="warning"') == 5 and "2 more that are not whole" in page and "<li>nowhere-6" in page
+    page = Page(write_sweep(result, tmp_path).html.read_text())
+    assert "It lacks nowhere-0, nowhere-1, nowhere-2, nowhere-3, nowhere-4 and 2 more; what is missing" in page.text
+    missing = page.text.rpartition("What is missing")[2]
+    assert all(f"nowhere-{index}failed: loading: nowhere-{index} does not" in missing for index in range(7))
+
+
+def test_a_checkpoint_whose_name_looks_like_a_tag_is_shown_as_it_is(runs, tmp_path):
+    (runs / "a").rename(runs / "<b>a")
+    result = sweep_checkpoints(f"{runs}/<b>a", tmp_path / "out", CHEAP[:1], 80, executor=Here())
+    (figure,) = result.figures()
+    assert figure.plot.layout.yaxis.ticktext[0].endswith("/&lt;b&gt;a")
+    assert figure.plot.data[0].customdata[0][0].endswith("/&lt;b&gt;a")
+    page = write_sweep(result, tmp_path / "out").html.read_text()
+    assert "/<b>a" not in page and table_of(figure.plot)[1][2].endswith("/<b>a")
 
 
 def test_an_unknown_analysis_is_refused(tmp_path):

@@ -1,0 +1,90 @@
+"""Several analyses of one scope: what was found, what does not apply and what could not run."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+import numpy as np
+import torch
+
+from mesascope.analyses.claim import Result
+from mesascope.analyses.registry import Analysis
+from mesascope.analyses.scope import Scope
+from mesascope.models import MesascopeError
+
+T = TypeVar("T")
+
+
+@dataclass
+class Findings(Generic[T]):
+    """What the analyses of a scope came to."""
+
+    found: dict[str, T] = field(default_factory=dict)
+    """What was kept of each result."""
+    left_out: dict[str, str] = field(default_factory=dict)
+    """What each analysis that does not apply would need."""
+    failed: dict[str, str] = field(default_factory=dict)
+    """Why each analysis that applies could not run."""
+    mistake: Exception | None = None
+    """An error that is ours to mend; what was to run after it was not run, and is among the failed."""
+
+
+def run_analyses(
+    scope: Scope,
+    analyses: Mapping[str, Analysis],
+    n_prompts: int,
+    keep: Callable[[Result], T],
+    on_analysis: Callable[[str], None] = lambda name: None,
+) -> Findings[T]:
+    """Run the analyses that apply; one that cannot run costs itself alone.
+
+    Refusals, memory that does not suffice and matrices that cannot be solved are taken down. Any other exception is a
+    mistake of ours, which ends the run: it is handed back with what was found until then, to be raised by the caller.
+
+    Args:
+        scope: What to look at.
+        analyses: By name, in their order.
+        n_prompts: Prompts to fit readouts on.
+        keep: What to keep of a result. It is called here because claims and figures may refuse too.
+        on_analysis: Called with the name of each analysis as it starts.
+    """
+    findings: Findings[T] = Findings()
+    for name, analysis in analyses.items():
+        if findings.mistake is not None:
+            findings.failed[name] = "it was not run, since an analysis before it stopped at a mistake of ours"
+            continue
+        on_analysis(name)
+        try:
+            if analysis.applies(scope):
+                findings.found[name] = keep(analysis.run(scope, n_prompts))
+            else:
+                findings.left_out[name] = analysis.needs
+        except Exception as error:
+            reason = reason_of(error)
+            findings.mistake = error if reason is None else None
+            findings.failed[name] = reason or f"a mistake of ours, {type(error).__name__}: {_line(error)}"
+    return findings
+
+
+def reason_of(error: Exception) -> str | None:
+    """Why an analysis could not run, in one line with the remedy; None for a mistake of ours."""
+    if isinstance(error, MesascopeError):
+        return str(error)
+    if _is_of_memory(error):
+        return f"out of memory ({_line(error)}); use fewer prompts (--prompts) or another device (--device)"
+    if isinstance(error, np.linalg.LinAlgError | torch.linalg.LinAlgError):
+        return f"a matrix could not be solved ({_line(error)}); use more prompts (--prompts) or another seed (--seed)"
+    return None
+
+
+def _is_of_memory(error: Exception) -> bool:
+    # torch tells a CPU's lack of memory by words alone.
+    words = ("can't allocate memory", "not enough memory")
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and any(said in str(error) for said in words)
+    )
+
+
+def _line(error: Exception) -> str:
+    """The first of what may be many sentences."""
+    return " ".join(str(error).split()).partition(". ")[0][:200] or "without a word"
