@@ -1,8 +1,18 @@
 """The instruments: they take tensors or a hooked model, and know no analysis."""
 
-from mesascope.probes.ablation import run_from
+from mesascope.probes.ablation import CleanRun, Knockout, attention_layers, run_from
 from mesascope.probes.alignment import align, layer_maps, outer_vectors
+from mesascope.probes.attention_scores import (
+    as_shares,
+    copy_sums,
+    correlation,
+    discrete_sums,
+    query_sums,
+    similarities,
+)
 from mesascope.probes.capturing import Captured, capture
+from mesascope.probes.composition import Composition, TokenCircuits, compose, copying_scores, token_circuits
+from mesascope.probes.derivatives import CopyDerivatives, copy_derivatives, token_derivatives
 from mesascope.probes.direct_effects import (
     Component,
     component_means,
@@ -41,6 +51,7 @@ from mesascope.probes.slopes import Slopes
 from mesascope.probes.spectrum import Spectrum
 from mesascope.probes.spline_filter import SplineFilter, choose_filter
 from mesascope.probes.token_basis import Slots, TokenBasis, reachable, token_basis
+from mesascope.probes.token_roles import TokenRoles
 
 __all__ = [
     "align",
@@ -53,12 +64,16 @@ __all__ = [
     "LayerOperator",
     "HeadOperator",
     "Captured",
+    "CleanRun",
     "Component",
+    "Composition",
+    "CopyDerivatives",
     "Estimate",
     "Exponent",
     "Features",
     "InducedOperators",
     "InducedWeights",
+    "Knockout",
     "LinearReadout",
     "Moments",
     "PatternInterchange",
@@ -68,14 +83,24 @@ __all__ = [
     "Slopes",
     "Spectrum",
     "SplineFilter",
+    "TokenCircuits",
+    "TokenRoles",
     "antipodal_queries",
+    "as_shares",
+    "attention_layers",
     "block_sums",
     "capture",
     "choose_alpha",
     "choose_filter",
     "component_means",
     "components_of",
+    "compose",
+    "copy_derivatives",
+    "copy_sums",
+    "copying_scores",
+    "correlation",
     "direct_effects",
+    "discrete_sums",
     "distances",
     "fit_exponents",
     "fit_responses",
@@ -87,10 +112,14 @@ __all__ = [
     "mean_ablation",
     "mixing",
     "prediction_interval",
+    "query_sums",
     "run_from",
     "share_explained",
     "share_of_prompts",
+    "similarities",
     "similarity_of_errors",
+    "token_circuits",
+    "token_derivatives",
     "weights_by_jacobian",
     "weights_by_queries",
 ]
