@@ -33,6 +33,9 @@ class LocalProcesses:
     pools of joblib and `concurrent.futures` do not tell whose job it was and stop as a whole; submitit's own local
     executor starts all jobs at once, each with imports of its own.
 
+    Processes are spawned, and so import the script that starts them: there the call has to stand under
+    `if __name__ == "__main__":`, and a script from stdin cannot be imported.
+
     Args:
         n_jobs: How many; default one for each core. They share the cores, unless OMP_NUM_THREADS says how.
 
@@ -100,8 +103,13 @@ class _Worker:
         """How the process died."""
         self._process.join()
         code = self._process.exitcode or 0
-        how = f"was ended by signal {-code}" if code < 0 else f"left with exit status {code}"
-        return f"its process {how}, perhaps for lack of memory; try with fewer --jobs"
+        if code < 0:
+            return f"its process was ended by signal {-code}, perhaps for lack of memory; try with fewer --jobs"
+        # It imports the caller's script: one that starts a sweep as it is imported, or that is no file, ends it.
+        return (
+            f"its process left with exit status {code}, and what it said stands above; if none started, is the call of "
+            "the sweep in a file, under `if __name__ == '__main__':`?"
+        )
 
     def stop(self) -> None:
         """End it."""

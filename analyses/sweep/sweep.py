@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from mesascope.analyses.claim import Claim, Figure, Result
+from mesascope.analyses.folders import check_writable
 from mesascope.analyses.identification import Identification
 from mesascope.analyses.matching import Matching
 from mesascope.analyses.performance import Performance
-from mesascope.analyses.report.write import check_writable
 from mesascope.analyses.selection import choose_analyses
 from mesascope.analyses.store import Store
 from mesascope.analyses.sweep.addresses import find_checkpoints
@@ -130,14 +130,15 @@ def sweep_checkpoints(
 
     Args:
         patterns: What to look at, see `find_checkpoints`.
-        out: Folder of the results; those of a cluster have to be on a disk that its nodes share.
+        out: Folder of the results, itself never swept; those of a cluster have to be on a disk that its nodes share.
         analyses: By their names in `report.json`, `"all"` for every one; default performance, identification and
             matching.
         n_prompts: Prompts to fit readouts on.
         seed: Seed of every prompt and resample.
         device: Where to run the models.
         w_std: Scale of w, for checkpoints that do not record it.
-        executor: Where to run; default `LocalProcesses()`, one for each core. `Cluster` is the other.
+        executor: Where to run; default `LocalProcesses()`, one for each core. `Cluster` is the other. Local processes
+            import the calling script: keep the call under `if __name__ == "__main__":`, in a file.
         on_checkpoint: Called with each that is done, how many are, and of how many.
 
     Raises:
@@ -145,7 +146,7 @@ def sweep_checkpoints(
             cluster takes no jobs.
     """
     settings = Settings(tuple(choose_analyses(analyses, DEFAULT)), n_prompts, seed, device, w_std)
-    sources = find_checkpoints([patterns] if isinstance(patterns, str) else patterns)
+    sources = find_checkpoints([patterns] if isinstance(patterns, str) else patterns, out)
     folder = Path(out).resolve() / "checkpoints"
     check_writable(folder)
     store, looked = Store(folder), [look(source, settings) for source in sources]

@@ -37,6 +37,8 @@ class _Address:
     def parse(cls, source: str) -> "_Address":
         match = _ADDRESS.fullmatch(source)
         assert match is not None  # every string is at least a place
+        if not match["place"]:
+            raise MesascopeError(f"{source!r} names no checkpoint; expected a run folder or zoo:NAME")
         step = None if match["step"] is None else int(match["step"])
         return cls(match["place"], step, int(match["seed"] or 0) if match["twin"] else None)
 

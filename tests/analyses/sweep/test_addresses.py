@@ -1,8 +1,11 @@
 import pytest
 
-from mesascope.analyses.sweep.addresses import find_checkpoints
+from mesascope.analyses.sweep import sweep_checkpoints, write_sweep
+from mesascope.analyses.sweep.addresses import OUTPUT, find_checkpoints
 from mesascope.models import MesascopeError
 from mesascope.models.formats import zoo_names
+
+from .conftest import Here
 
 
 def test_folders_are_found_sorted_and_once(runs):
@@ -33,3 +36,38 @@ def test_what_is_no_pattern_is_taken_as_it_is():
 def test_a_pattern_without_a_match_is_refused(pattern):
     with pytest.raises(MesascopeError, match="matches nothing; expected run folders"):
         find_checkpoints([pattern])
+
+
+def test_a_name_with_brackets_is_taken_as_it_is_where_it_is_there(runs):
+    (runs / "a").rename(runs / "seed[1]")
+    (runs / "b-copy").rename(runs / "seed1")  # what [1] would mean as a pattern
+    assert find_checkpoints([f"{runs}/seed[1]"]) == [f"{runs}/seed[1]"]
+    assert find_checkpoints([f"{runs}/seed[1]@untrained-3"]) == [f"{runs}/seed[1]@untrained-3"]
+    assert find_checkpoints([f"{runs}/seed[01]"]) == [f"{runs}/seed1"]
+    assert find_checkpoints([f"{runs}/seed[[]*"]) == [f"{runs}/seed[1]"]
+
+
+def test_the_sweeps_own_folder_is_no_checkpoint(runs, monkeypatch):
+    before = find_checkpoints([f"{runs}/*"])
+    (runs / "sweep" / "checkpoints" / "key").mkdir(parents=True)
+    assert find_checkpoints([f"{runs}/*"], runs / "sweep") == before
+    assert f"{runs}/sweep" in find_checkpoints([f"{runs}/*"], runs / "other")
+    assert f"{runs}/sweep" in find_checkpoints([f"{runs}/sweep"], runs / "sweep")  # asked for by its name
+    assert not [path for path in find_checkpoints([f"{runs}/**"], runs / "sweep") if path.startswith(f"{runs}/sweep")]
+    monkeypatch.chdir(runs)
+    assert find_checkpoints(["*"], "sweep") == ["a", "b-copy", "c-broken", "d-foreign"]
+
+
+def test_runs_beside_what_a_sweep_writes_are_found(runs):
+    before = find_checkpoints([f"{runs}/*"])
+    sweep = sweep_checkpoints(f"{runs}/*", runs, ["matching"], executor=Here())
+    write_sweep(sweep, runs)
+    (runs / "logs").mkdir()
+    assert {path.name for path in runs.iterdir()} == {*OUTPUT, "a", "b-copy", "c-broken", "d-foreign"}
+    assert find_checkpoints([f"{runs}/*"], runs) == before
+
+
+def test_a_pattern_that_finds_nothing_but_the_sweep_is_refused(tmp_path):
+    (tmp_path / "sweep").mkdir()
+    with pytest.raises(MesascopeError, match="matches nothing"):
+        find_checkpoints([f"{tmp_path}/*"], tmp_path / "sweep")

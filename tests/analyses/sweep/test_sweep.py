@@ -109,6 +109,13 @@ def test_an_analysis_that_fails_is_named_and_the_others_are_kept(runs, tmp_path,
     assert run(runs, tmp_path)[0].rows[0].done
 
 
+def test_a_sweep_into_the_folder_of_its_runs_is_the_same_the_second_time(runs):
+    first = sweep_checkpoints(f"{runs}/*", runs / "sweep", CHEAP, 80, executor=Here())
+    write_sweep(first, runs / "sweep")
+    again = sweep_checkpoints(f"{runs}/*", runs / "sweep", CHEAP, 80, executor=Here())
+    assert first.rows == again.rows and len(first.rows) == 4
+
+
 def test_a_checkpoint_that_goes_away_is_an_error_of_its_own(runs, tmp_path):
     class Late(Here):
         def run(self, work, jobs):

@@ -57,6 +57,13 @@ def test_a_path_that_is_not_there_says_so(tmp_path):
         load(tmp_path / "absent")
 
 
+@pytest.mark.parametrize("source", ["", "@untrained", "@step-3"])
+@pytest.mark.parametrize("look", [load, checkpoints_of])
+def test_an_address_without_a_place_names_no_checkpoint(look, source):
+    with pytest.raises(MesascopeError, match=f"^'{source}' names no checkpoint; expected a run folder or zoo:NAME"):
+        look(source)
+
+
 def test_a_file_is_no_run_folder(folder):
     with pytest.raises(
         MesascopeError, match="config.json is a file of no known format; expected a folder with config.json"
