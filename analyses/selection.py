@@ -1,6 +1,6 @@
 """Analyses chosen by name."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from mesascope.analyses.registry import ANALYSES, Analysis
 from mesascope.models import MesascopeError
@@ -19,9 +19,18 @@ def choose_analyses(names: Sequence[str] | None, default: Sequence[str]) -> dict
     Raises:
         MesascopeError: There is no such analysis.
     """
-    known = [*ANALYSES, ALL]
-    for name in names or ():
-        if name not in known:
-            raise MesascopeError(f"no analysis is called {name!r}{nearest(name, known)}; there are {', '.join(known)}")
+    check_names(names or (), [*ANALYSES, ALL])
     wanted = set(names or default)
     return {name: analysis for name, analysis in ANALYSES.items() if ALL in wanted or name in wanted}
+
+
+def check_names(names: Iterable[str], known: Iterable[str]) -> None:
+    """Refuse what is no analysis.
+
+    Raises:
+        MesascopeError: There is none of a name; the nearest is named.
+    """
+    known = list(known)
+    for name in names:
+        if name not in known:
+            raise MesascopeError(f"no analysis is called {name!r}{nearest(name, known)}; there are {', '.join(known)}")

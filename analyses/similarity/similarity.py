@@ -14,6 +14,7 @@ from mesascope.analyses.similarity.rivals import choose_rivals
 from mesascope.analyses.units import prompts_per_unit
 from mesascope.models import MesascopeError
 from mesascope.models.learners.base import Sweep
+from mesascope.models.tasks import Regression
 from mesascope.probes.similarity import ByErrors, ByWeights, holds_weights
 
 
@@ -120,12 +121,17 @@ def _measure(scope: Scope, n_prompts: int, n_fit: int, empty_prefix: bool, sweep
     bench = Bench(scope, ByErrors(read, points, unit), n_fit)
     errors = compare(bench, sweeps, bench.enough(n_prompts), bench.at_least(n_prompts // 2))
     prefixes, weights = _prefixes(points, task.n_dims), None
-    holding = [sweep for sweep in sweeps if holds_weights(sweep.learner)]
-    if task.linear and task.n_dims > 1 and holding:
+    holding = with_weights(task, sweeps)
+    if holding:
         asked = Bench(scope, ByWeights(prefixes, scope.seed), n_fit)
         weights = compare(asked, holding, asked.at_least(n_prompts // 10), asked.at_least(n_prompts // 20))
     convergence = measure_convergence(bench, points, errors)
     return Similarity(errors, weights, convergence, unit, tuple(prefixes), empty_prefix, scope.seed, task.linear)
+
+
+def with_weights(task: Regression, sweeps: Sequence[Sweep]) -> list[Sweep]:
+    """Those that hold a w on this task: where y is not linear in x, or x has one dimension, none does."""
+    return [sweep for sweep in sweeps if holds_weights(sweep.learner)] if task.linear and task.n_dims > 1 else []
 
 
 def _prefixes(points: Sequence[int], n_dims: int) -> list[int]:

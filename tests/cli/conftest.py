@@ -1,8 +1,9 @@
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,21 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 GARG = Path(__file__).parent.parent / "data" / "garg-d5"
+PERFORMANCE = {"performance": registry.ANALYSES["performance"]}
+"""A report of the cheapest analysis."""
+
+
+class Here:
+    """Jobs of a sweep in this process."""
+
+    asked: dict[str, object] = {}
+
+    def __init__(self, *arguments: object) -> None:
+        type(self).asked = {"arguments": arguments}
+
+    def run(self, work: Callable[[Any], Any], jobs: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
+        for job in jobs:
+            yield job, work(job)
 
 
 @pytest.fixture

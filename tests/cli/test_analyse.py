@@ -2,7 +2,9 @@ import json
 
 import pytest
 
-from .conftest import GARG
+from mesascope.models import MesascopeError
+
+from .conftest import GARG, is_one_line_error
 
 
 def test_analyse_prints_the_claims_of_one_analysis(run):
@@ -20,6 +22,15 @@ def test_analyse_prints_json_and_writes_figures(run, tmp_path):
 def test_analyse_names_the_figures_that_it_wrote(run, tmp_path):
     _, out, _ = run("analyse", "zoo:lsa-1", "matching", "--figures", tmp_path)
     assert str(tmp_path / "matching-distances.html") in out
+
+
+def test_claims_are_said_before_figures_can_fail(run, tmp_path, monkeypatch):
+    def full(result, folder):
+        raise MesascopeError("cannot write it: No space left on device")
+
+    monkeypatch.setattr("mesascope.analyses.report.figures.write_figures", full)
+    code, out, err = run("analyse", "zoo:lsa-1", "matching", "--figures", tmp_path)
+    assert code == 1 and "1 step of GD" in out and is_one_line_error(err, "No space left on device")
 
 
 def test_analyse_warns_on_stderr(run, monkeypatch):

@@ -5,22 +5,9 @@ import pytest
 
 from mesascope.analyses import sweep as package
 
-from .conftest import is_one_line_error
+from .conftest import Here, is_one_line_error
 
 CHEAP = ("--analysis", "matching", "--prompts", "80")
-
-
-class Here:
-    """Jobs in this process."""
-
-    asked: dict[str, object] = {}
-
-    def __init__(self, *arguments):
-        type(self).asked = {"arguments": arguments}
-
-    def run(self, work, jobs):
-        for job in jobs:
-            yield job, work(job)
 
 
 @pytest.fixture(autouse=True)

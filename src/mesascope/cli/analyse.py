@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from mesascope.cli.app import app
-from mesascope.cli.console import attached, check_folder, claims_table, draw, escaped, out, print_json, progress, warn
+from mesascope.cli.console import attached, check_folder, claims_table, escaped, out, progress, tell
 from mesascope.cli.options import AsJson, Ckpt, Device, Figures, FitPrompts, Seed, WStd
 
 
@@ -25,12 +25,10 @@ def analyse(
 ) -> None:
     """Run one analysis of the report, and print its claims."""
     from mesascope.analyses.registry import ANALYSES
-    from mesascope.models.errors import MesascopeError, nearest
+    from mesascope.analyses.selection import check_names
+    from mesascope.models import MesascopeError
 
-    if name not in ANALYSES:
-        raise MesascopeError(
-            f"no analysis is called {name!r}{nearest(name, ANALYSES)}; there are {', '.join(ANALYSES)}"
-        )
+    check_names([name], ANALYSES)
     check_folder(figures)
     scope = attached(ckpt, seed, device, w_std)
     with progress(1, name) as advance:
@@ -39,11 +37,5 @@ def analyse(
         if not analysis.applies(scope):
             raise MesascopeError(f"{name} does not apply to {ckpt}: it needs {analysis.needs}")
         result = analysis.run(scope, prompts)
-    written = draw(result, figures)
-    if as_json:
-        print_json(result.to_json())
-        return
-    out().print(claims_table(result.claims, f"{result.title} {escaped(ckpt)}"))
-    warn(result.warnings)
-    for path in written:
-        print(path)
+    table = claims_table(result.claims, f"{result.title} {escaped(ckpt)}")
+    tell(result, lambda: out().print(table), as_json, figures)

@@ -1,21 +1,30 @@
 """The program: a greeting, and errors in a line."""
 
+import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
+from typer.core import TyperGroup
 
 from mesascope import __version__
+from mesascope.cli.completion import whole_words
 from mesascope.cli.console import out, warn
 
-app = typer.Typer(
-    name="mesascope",
-    no_args_is_help=True,
-    add_completion=True,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
-)
+
+class Program(TyperGroup):
+    """Greets where others print their help."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Without arguments, say what to try; not to a shell, which asks for completions without any."""
+        if not args and not ctx.resilient_parsing:
+            greet()
+            ctx.exit()
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(name="mesascope", cls=Program, rich_markup_mode="rich", pretty_exceptions_enable=False)
 
 FIRST_STEPS = {
     "mesascope zoo": "what is bundled to look at",
@@ -53,8 +62,9 @@ def greet() -> None:
 
 def main() -> None:
     """Run the command line; a user's mistake is one line, not a traceback."""
+    os.environ |= whole_words(os.environ)
     try:
-        app() if len(sys.argv) > 1 else greet()
+        app()
     except ValueError as error:
         from mesascope.models.errors import MesascopeError
 

@@ -3,7 +3,7 @@
 import json
 import shlex
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ __all__ = [
     "out",
     "print_json",
     "progress",
+    "tell",
     "warn",
 ]
 
@@ -72,7 +73,7 @@ def claims_table(claims: Iterable["Claim"], title: str) -> Table:
 
 def check_folder(figures: Path | None) -> None:
     """Refuse a folder that cannot be written, before minutes are spent."""
-    from mesascope.analyses.report.write import check_writable
+    from mesascope.analyses.folders import check_writable
 
     if figures is not None:
         check_writable(figures)
@@ -85,12 +86,24 @@ def draw(result: "Result", figures: Path | None) -> list[Path]:
     return [] if figures is None else write_figures(result, figures)
 
 
+def tell(result: "Result", show: Callable[[], None], as_json: bool, figures: Path | None = None) -> None:
+    """Print a result, and only then write its figures: a disk that is full does not cost what took minutes."""
+    if as_json:
+        print_json(result.to_json())
+    else:
+        show()
+        warn(result.warnings)
+    for path in draw(result, figures):
+        if not as_json:
+            print(path)
+
+
 @contextmanager
 def progress(total: int, what: str) -> Iterator[Any]:
     """A bar on stderr, quiet when that is no terminal; yields a function that names the next stage."""
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),  # a checkpoint may be called anything
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

@@ -1,15 +1,20 @@
 """Which algorithm."""
 
 from dataclasses import replace
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from mesascope.cli.app import app
-from mesascope.cli.console import attached, escaped, out, print_json, progress, warn
+from mesascope.cli.console import attached, escaped, out, progress, tell
 from mesascope.cli.options import AsJson, Ckpt, Device, ReadoutPrompts, ScorePrompts, Seed, WStd
+
+if TYPE_CHECKING:
+    from mesascope.analyses.identification import Discrimination, Identification
+    from mesascope.analyses.scope import Scope
+    from mesascope.models.tasks import Regression
 
 N_DESIGNED = 4
 """Families nearest to a model that designed prompts are to tell apart."""
@@ -32,16 +37,11 @@ def identify(
     as_json: AsJson = False,
 ) -> None:
     """Say which learning algorithm each layer runs, as far as the evidence allows."""
-    from mesascope.analyses import design_prompts
     from mesascope.analyses import identify as run
-    from mesascope.analyses.identification import Discrimination
 
-    stderr = Console(stderr=True, highlight=False, soft_wrap=True)
-
-    def announce(plan: Discrimination) -> None:
-        hardest = plan.hardest
-        if hardest is not None:
-            stderr.print(f"Hardest to tell apart: {escaped(str(hardest))}. Scoring {n_prompts:,}.", style="dim")
+    def announce(plan: "Discrimination") -> None:
+        if plan.hardest is not None:
+            _note(f"Hardest to tell apart: {plan.hardest}. Scoring {n_prompts:,}.")
 
     scope = attached(ckpt, seed, device, w_std)
     with progress(1, "identifying") as advance:
@@ -49,28 +49,38 @@ def identify(
         keep = shifts and not discriminating  # the designed prompts are a shift themselves
         result = run(scope, n_prompts=n_prompts, n_fit=readout_prompts, shifts=keep, on_plan=announce)
         if discriminating:
-            nearest = {match.family for match in result.output.evidence.matches[:N_DESIGNED]}
-            learners = [learner for family, learner in result.output.learners.items() if family in nearest]
-            points = [t - scope.task.n_points for t in scope.model.read_points(scope.task.n_points) if t > 0]
-            suite = design_prompts(learners, scope.linear, seed, points)
-            stderr.print(f"Designed prompts: {escaped(str(suite))}.", style="dim")
+            designed = replace(scope, task=_designed(scope, result, seed))
             advance("designed prompts")
-            result = run(replace(scope, task=suite.task), n_prompts=n_prompts, n_fit=readout_prompts, shifts=False)
-    if as_json:
-        print_json(result.to_json())
-        return
-    table = Table("layer", "verdict", "nearest", "explained", "95% interval", "ceiling", "floor", title=escaped(ckpt))
+            result = run(designed, n_prompts=n_prompts, n_fit=readout_prompts, shifts=False)
+    tell(result, lambda: _show(result, escaped(ckpt)), as_json)
+
+
+def _note(line: str) -> None:
+    Console(stderr=True, highlight=False, soft_wrap=True).print(escaped(line), style="dim")
+
+
+def _designed(scope: "Scope", found: "Identification", seed: int) -> "Regression":
+    """A task whose prompts tell the families that came nearest apart."""
+    from mesascope.analyses import design_prompts
+
+    nearest = {match.family for match in found.output.evidence.matches[:N_DESIGNED]}
+    learners = [learner for family, learner in found.output.learners.items() if family in nearest]
+    points = [t - scope.task.n_points for t in scope.model.read_points(scope.task.n_points) if t > 0]
+    suite = design_prompts(learners, scope.linear, seed, points)
+    _note(f"Designed prompts: {suite}.")
+    return suite.task
+
+
+def _show(result: "Identification", title: str) -> None:
+    table = Table("layer", "verdict", "nearest", "explained", "95% interval", "ceiling", "floor", title=title)
     for finding in reversed(result.layers):
-        best, named = finding.best, bool(finding.verdict.families)
-        numbers = (
-            (f"{1 - best.unexplained.value:.4f}", f"[{1 - best.unexplained.high:.4f}, {1 - best.unexplained.low:.4f}]")
-            if named
-            else ("–", "–")
-        )
-        ceiling = f"{finding.evidence.ceiling.value:.4f}" if named else "–"
-        nearest_label = escaped(best.label) if named else "–"
-        table.add_row(finding.label, finding.verdict.text, nearest_label, *numbers, ceiling, f"{finding.floor:.4f}")
+        nearest, explained, interval, ceiling = "–", "–", "–", "–"
+        if finding.verdict.families:
+            nearest, lost = escaped(finding.best.label), finding.best.unexplained
+            explained, interval = f"{1 - lost.value:.4f}", f"[{1 - lost.high:.4f}, {1 - lost.low:.4f}]"
+            ceiling = f"{finding.evidence.ceiling.value:.4f}"
+        verdict = escaped(finding.verdict.text)
+        table.add_row(finding.label, verdict, nearest, explained, interval, ceiling, f"{finding.floor:.4f}")
     console = out()
     console.print(table)
     console.print(escaped(result.claims[0].text))
-    warn(result.warnings)

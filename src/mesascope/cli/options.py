@@ -5,10 +5,14 @@ from typing import Annotated
 
 import typer
 
+from mesascope.cli.completion import complete_checkpoint
+
 Ckpt = Annotated[
     str,
     typer.Argument(
-        metavar="CKPT", help="A run folder (mesascope's or Garg et al.'s) or zoo:NAME; …@untrained for its twin."
+        metavar="CKPT",
+        help="A run folder (mesascope's or Garg et al.'s) or zoo:NAME; …@untrained for its twin.",
+        autocompletion=complete_checkpoint,
     ),
 ]
 Seed = Annotated[int, typer.Option(help="Seed of every prompt and resample.")]
@@ -21,6 +25,6 @@ FitPrompts = Annotated[int, typer.Option("--prompts", min=40, help="Prompts to f
 ScorePrompts = Annotated[int, typer.Option("--prompts", min=40, help="Prompts to score on.")]
 ReadoutPrompts = Annotated[int, typer.Option(min=40, help="Prompts to fit the layers' readouts on.")]
 Figures = Annotated[
-    Path | None, typer.Option(metavar="DIR", help="Write every figure there, as a page that opens offline.")
+    Path | None, typer.Option(metavar="DIR", help="Write every figure there, each as a page that opens offline.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]

@@ -1,13 +1,16 @@
 """Readouts."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
 from mesascope.cli.app import app
-from mesascope.cli.console import attached, out, print_json, progress
+from mesascope.cli.console import attached, escaped, out, progress, tell
 from mesascope.cli.options import AsJson, Ckpt, Device, FitPrompts, Seed, WStd
+
+if TYPE_CHECKING:
+    from mesascope.analyses.readouts import Readouts
 
 
 @app.command(
@@ -34,17 +37,15 @@ def probe(
         advance("readouts")
         result = fit_readouts(scope, target, prompts, share=Share.of(processes))
     processes.end()
-    if not processes.is_main:  # every process has the whole result, one speaks
-        return
-    if as_json:
-        print_json(result.to_json())
-        return
-    table = Table(
-        "layer", "R²", "95% interval", "shuffled", "another w", "untrained", "verdict", title=f"{target} in {ckpt}"
-    )
+    if processes.is_main:  # every process has the whole result, one speaks
+        tell(result, lambda: out().print(_table(result, f"{target} in {escaped(ckpt)}")), as_json)
+
+
+def _table(result: "Readouts", title: str) -> Table:
+    table = Table("layer", "R²", "95% interval", "shuffled", "another w", "untrained", "verdict", title=title)
     for layer in result.layers:
         nulls = (f"{null.value:.3f}" for null in (layer.shuffled, layer.mismatched, layer.untrained))
         table.add_row(
             layer.label, f"{layer.r2.value:.4f}", f"[{layer.r2.low:.4f}, {layer.r2.high:.4f}]", *nulls, layer.verdict
         )
-    out().print(table)
+    return table

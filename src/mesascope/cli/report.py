@@ -22,7 +22,8 @@ def report(
     device: Device = "cpu",
     w_std: WStd = None,
     figures: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Also write every figure there for a paper, as SVG and PDF.")
+        Path | None,
+        typer.Option(metavar="DIR", help="Write every figure there too, as SVG and PDF for a paper, not as pages."),
     ] = None,
 ) -> None:
     """Run every analysis and write a report that opens anywhere, offline.
@@ -37,15 +38,16 @@ def report(
     if figures is not None:
         check_exporter()
     scope = attached(ckpt, seed, device, w_std)
-    drawn: list[Path] = []
-    with progress(len(ANALYSES) + 1 + (figures is not None), "analyses") as advance:
+    with progress(len(ANALYSES) + 1, "analyses") as advance:
         written = write_report(scope, out, prompts, command=command_line(), on_analysis=advance)
-        if figures is not None:
+    # Before figures are drawn: a browser that fails does not cost the report, nor where it is.
+    print(written.html, written.json, sep="\n", flush=True)
+    warn(warning for result in written.results.values() for warning in result.warnings)
+    warn((f"{name} could not run: {error}" for name, error in written.failed.items()), "[bold red]error:[/]")
+    if figures is not None:
+        with progress(1, "figures") as advance:
             advance("figures")
             drawn = export_figures(written.results.values(), figures)
-    warn(warning for result in written.results.values() for warning in result.warnings)
-    for path in (written.html, written.json, *drawn):
-        print(path)
+        print(*drawn, sep="\n")
     if written.failed:
-        warn((f"{name} could not run: {error}" for name, error in written.failed.items()), "[bold red]error:[/]")
         raise typer.Exit(1)

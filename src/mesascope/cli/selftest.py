@@ -6,7 +6,7 @@ import typer
 from rich.table import Table
 
 from mesascope.cli.app import app
-from mesascope.cli.console import out, print_json, progress, warn
+from mesascope.cli.console import escaped, out, print_json, progress, warn
 from mesascope.cli.options import AsJson, Seed
 
 if TYPE_CHECKING:
@@ -64,9 +64,8 @@ def _print_learners(found: "SelfTest") -> None:
     console.print(table)
     for case in found.cases:
         if not case.right:
-            console.print(
-                f"lost: {case.plant.label} on {case.task}, noise {case.noise:g}: {case.verdict.text}; {case.why}"
-            )
+            what = f"{case.plant.label} on {case.task}, noise {case.noise:g}"
+            console.print(escaped(f"lost: {what}: {case.verdict.text}; {case.why}"))
     console.print(f"{found.recovered:.1%} of {len(found.cases)} planted cases recovered.")
     if found.n_single:
         console.print(f"{found.n_single} mixtures were not planted: one family alone predicted every draw of them.")

@@ -1,13 +1,16 @@
 """Errors and weights like which learner's."""
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.table import Table
 
 from mesascope.cli.app import app
-from mesascope.cli.console import attached, check_folder, draw, escaped, out, print_json, progress, warn
+from mesascope.cli.console import attached, check_folder, escaped, out, progress, tell
 from mesascope.cli.options import AsJson, Ckpt, Device, Figures, ReadoutPrompts, ScorePrompts, Seed, WStd
+
+if TYPE_CHECKING:
+    from mesascope.analyses.similarity.comparison import Comparison
 
 
 @app.command(
@@ -38,27 +41,30 @@ def similarity(
 ) -> None:
     """Say which learners each layer errs like, and holds weights like, beside floors; it cannot name the algorithm."""
     from mesascope.analyses import measure_similarity
-    from mesascope.models.errors import MesascopeError
+    from mesascope.analyses.similarity.rivals import choose_rivals
+    from mesascope.analyses.similarity.similarity import with_weights
+    from mesascope.models import MesascopeError
 
     check_folder(figures)
     scope = attached(ckpt, seed, device, w_std)
+    if by == "weights" and not with_weights(scope.regression, choose_rivals(scope.regression, rival)):
+        raise MesascopeError(
+            "no weights to compare: y must be linear in x of two dimensions or more, and a rival must hold weights; "
+            "use --by errors"
+        )
     with progress(1, "comparing") as advance:
         advance("similarity")
         result = measure_similarity(
             scope, n_prompts=n_prompts, n_fit=readout_prompts, empty_prefix=empty_prefix, rivals=rival
         )
-    written = draw(result, figures)
-    if as_json:
-        print_json(result.to_json())
-        return
     found = result.errors if by == "errors" else result.weights
-    if found is None:
-        raise MesascopeError(
-            "no weights to compare: y must be linear in x of two dimensions or more, and a rival must hold weights; "
-            "use --by errors"
-        )
+    assert found is not None  # what holds weights was asked before
+    tell(result, lambda: _show(found, f"Similarity of {by} in {escaped(ckpt)}"), as_json, figures)
+
+
+def _show(found: "Comparison", title: str) -> None:
     columns = ("layer", "best match of each family", "similarity", "95% interval", "floor", "verdict")
-    table = Table(*columns, title=f"Similarity of {by} in {escaped(ckpt)}")
+    table = Table(*columns, title=title)
     for layer in found.layers:
         for match in layer.matches:
             table.add_row(
@@ -76,6 +82,3 @@ def similarity(
         lines = [f"{law} in the layer with R² {fit[2]:.3f}" for law, fit in course.fits.items()]
         if lines:
             console.print(escaped(f"Best-matching steps of {course.name}: {', '.join(lines)}."))
-    warn(result.warnings)
-    for path in written:
-        print(path)

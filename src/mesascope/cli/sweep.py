@@ -7,6 +7,7 @@ import typer
 from rich.table import Table
 
 from mesascope.cli.app import app
+from mesascope.cli.completion import complete_checkpoint
 from mesascope.cli.console import command_line, escaped, print_json, progress, warn
 from mesascope.cli.console import out as stdout
 from mesascope.cli.options import AsJson, Device, Seed, WStd
@@ -19,7 +20,11 @@ from mesascope.cli.options import AsJson, Device, Seed, WStd
 def sweep(
     patterns: Annotated[
         list[str],
-        typer.Argument(metavar="PATTERN…", help="Run folders, such as 'runs/*', 'zoo:lsa-*' or 'runs/*@step-1000'."),
+        typer.Argument(
+            metavar="PATTERN…",
+            help="Run folders, such as 'runs/*', 'zoo:lsa-*' or 'runs/*@step-1000'.",
+            autocompletion=complete_checkpoint,
+        ),
     ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Results; finished ones there are not measured again.")],
     analysis: Annotated[
@@ -47,7 +52,7 @@ def sweep(
     as_json: AsJson = False,
 ) -> None:
     """Measure many checkpoints, here or on a cluster, and continue where that was stopped."""
-    from mesascope.analyses.report.write import check_writable
+    from mesascope.analyses.folders import check_writable
     from mesascope.analyses.sweep import Cluster, LocalProcesses, write_sweep
     from mesascope.analyses.sweep import sweep_checkpoints as run
     from mesascope.analyses.sweep.addresses import find_checkpoints
@@ -56,7 +61,7 @@ def sweep(
     executor: Any = (
         LocalProcesses(jobs) if cluster is None else Cluster(out / "logs", cluster, jobs, partition, minutes, cpus)
     )
-    n_checkpoints = len(find_checkpoints(patterns))
+    n_checkpoints = len(find_checkpoints(patterns, out))
     with progress(n_checkpoints, "sweep") as advance:
         advance("checkpoints")
         result = run(
