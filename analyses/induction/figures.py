@@ -74,7 +74,8 @@ def _scores(result: "Induction") -> Figure:
         "dimensions. Where one token holds x and y there is nothing to copy and one kind of tokens.",
         plot,
         shows=("induction.copy", "induction.query"),
-        equation="Σ a(y_i → x_i) / Σ (1 − a(y_i → y_i)); |corr_j(a(x_q → j), ⟨x_q, x_j⟩)|",
+        equation="mean over i of Σ a(y_i → x_i) / Σ (1 − a(y_i → y_i)), sums over prompts; mean over q of "
+        "|corr_j(a(x_q → j), ⟨x_q, x_j⟩)|",
         source="von Oswald et al. (2023), section 5, for copying and querying; leaving a token's attention to itself "
         "out and the thresholds are ours",
     )
@@ -154,7 +155,7 @@ def _by_point(result: "Induction") -> Figure:
         "that they were trained on; a copy head's score leaves the last three out. Heads may share the points: one "
         "copies the early ones, another the late.",
         plot,
-        equation="a(y_i → x_i) / (1 − a(y_i → y_i)) by i; |corr_j(a(x_t → j), ⟨x_t, x_j⟩)| by t",
+        equation="Σ a(y_i → x_i) / Σ (1 − a(y_i → y_i)) by i, sums over prompts; |corr_j(a(x_t → j), ⟨x_t, x_j⟩)| by t",
         source="von Oswald et al. (2023), section 5, for copying and querying; by point is ours",
     )
 
@@ -192,7 +193,7 @@ def _factors(result: "Induction", losses: Losses) -> Figure:
         "of an output that they never met is not what they would make of none.",
         plot,
         equation="L(z_h ← mean z_h) / L; L(z_h ← z_h of another prompt) / L",
-        source="Mean and resample ablation as in Wang et al. (2022), section 2; departure: means by position",
+        source="Mean ablation: Wang et al. (2022), section 2; resampling: Chan et al. (2022), causal scrubbing",
     )
 
 

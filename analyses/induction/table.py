@@ -67,16 +67,17 @@ def two_ways(result: "Induction") -> Figure:
     )
     plot.update_layout(height=max(280, 145 + 24 * len(rows)))
     plot.update_traces(texttemplate="%{z:.2f}", zmin=-1.0, zmid=0.0, colorscale="RdBu_r", zmax=1.0)
-    plot.update_xaxes(side="top", tickangle=0)
+    plot.update_xaxes(side="top", tickangle=0, showgrid=False)
+    plot.update_yaxes(showgrid=False)
     plot.update_layout(margin={"t": 75})
     exact = bool(result.discrete)
     how = (
         "On one-hot tokens x_q·x_j is whether two tokens are equal, so that both ways apply to the same head: a copy "
         "head is a previous-token head, and attention that follows ⟨x_q, x_j⟩ on the tokens of y is prefix matching, "
         "Olsson's mark of an induction head. They part where several earlier tokens are like the query: a head that "
-        "attends to one of them matches prefixes fully and correlates less. The weights, last, where there are such, have the cosine of W_QK "
-        "between positions with a step back by one, of W_QK between tokens behind the best earlier head with the "
-        "identity, and of W_OV with it: all are 1 in induction as a gradient step."
+        "attends to one of them matches prefixes fully and correlates less. The weights, last, where there are such, "
+        "have the cosine of W_QK between positions with a step back by one, of W_QK between tokens behind the best "
+        "earlier head with the identity, and of W_OV with it: all are 1 in induction as a gradient step."
         if exact
         else "Prefix matching is here attention weighted by ⟨x_q, x_j⟩, from 0 (even) to 1 (all on the most similar); "
         "the token before a y is its own x, but that before an x is another point's y, which is why a copy head has "

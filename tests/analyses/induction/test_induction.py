@@ -210,7 +210,7 @@ def test_circuits_between_tokens_that_do_not_exist_have_no_number(fields, missin
 
 def test_a_model_of_tokens_whose_predictions_are_none_is_read():
     model = HookedRegressor(changed(FAMILIES["induction"], d_out=1))
-    found = quick(attach(model))
+    found = quick(attach(model), ablate=False, weigh=False)
     assert found.discrete[2].copying is None and found.discrete[2].matching is not None
     assert found.figures() and json.dumps(found.to_json(), allow_nan=False)
 
