@@ -45,7 +45,7 @@ def _predictions(comparison: "Comparison") -> list[Figure]:
     reference = comparison.checkpoints[0]
     styled(plot, "distance of predictions (loss of predicting zero is 1)", "", height=MARGINS + ROW * len(found))
     ticks = [literal(name) for name, _ in found]
-    plot.update_yaxes(tickvals=list(range(len(found))), ticktext=ticks, autorange="reversed", automargin=True)
+    plot.update_yaxes(tickvals=list(range(len(found))), ticktext=ticks, range=[len(found) - 0.5, -0.5], automargin=True)
     plot.update_xaxes(rangemode="tozero")
     plot.update_layout(showlegend=False)
     return [
@@ -152,7 +152,7 @@ def _bars(
 def _finish(plot: go.Figure, rows: dict[str, int], x_title: str) -> None:
     styled(plot, x_title, "", height=MARGINS + ROW * len(rows))
     names = [label.partition(": ")[2] or label for label in rows]
-    plot.update_yaxes(tickvals=list(rows.values()), ticktext=names, autorange="reversed", automargin=True)
+    plot.update_yaxes(tickvals=list(rows.values()), ticktext=names, range=[len(rows) - 0.5, -0.5], automargin=True)
     plot.update_layout(showlegend=True)
 
 

@@ -1,3 +1,4 @@
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -7,9 +8,14 @@ from typing import Any
 import pytest
 
 from mesascope.analyses import Report
+from mesascope.analyses.comparison import compare, write_comparison
+from mesascope.analyses.development import trace_development, write_development
+from mesascope.analyses.sweep import sweep_checkpoints, write_sweep
 
+from ..analyses.development.conftest import Counted
 from ..analyses.report.conftest import small_report
 from ..analyses.report.planted import planted_html
+from ..analyses.sweep.conftest import Here
 
 KEPT = Path(__file__).parents[2] / "out" / "browser"
 """Where screenshots stay, for whoever wants to see what was tested."""
@@ -25,15 +31,34 @@ class Opened:
     """Addresses of anything that is not on this machine."""
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    """A browser without a screen. One for each module: Playwright's loop must not run while other tests do."""
-    sync_api = pytest.importorskip("playwright.sync_api")
+PLOTS = ".plot, .plotly-graph-div"
+"""Places of figures: a report's own, and those of a notebook's page."""
+
+
+def unavailable(what: str) -> None:
+    """Skip a test that has no browser; a failure where one is required, as in CI (`MESASCOPE_BROWSER=required`)."""
+    if os.environ.get("MESASCOPE_BROWSER") == "required":
+        pytest.fail(f"MESASCOPE_BROWSER=required, and {what}")
+    pytest.skip(what)
+
+
+def find_chromium() -> str:
+    """Where Chromium or Chrome is."""
     found = [path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))]
     if not found:
-        pytest.skip("no Chromium or Chrome is installed (on Debian: apt install chromium)")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found[0], args=["--no-sandbox"])
+        unavailable("no Chromium or Chrome is installed (on Debian: apt install chromium)")
+    return found[0]
+
+
+@pytest.fixture(scope="package")
+def chromium() -> Iterator[Any]:
+    """A browser without a screen, for all tests of this folder: Playwright's loop must not run while others do."""
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        unavailable("Playwright is not installed (pip install 'mesascope[dev]')")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=find_chromium(), args=["--no-sandbox"])
         yield browser
         browser.close()
 
@@ -59,7 +84,7 @@ def open_page(chromium: Any) -> Iterator[Callable[..., Opened]]:
         opened.page.on("console", lambda message: opened.console.append(message.text))
         opened.page.on("pageerror", lambda error: opened.console.append(str(error)))
         opened.page.goto(path.as_uri())
-        opened.page.locator(".plot:not(:has(.main-svg))").first.wait_for(state="detached")
+        opened.page.locator(f":is({PLOTS}):not(:has(.main-svg))").first.wait_for(state="detached")
         return opened
 
     yield opening
@@ -79,3 +104,21 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("planted") / "report.html"
     path.write_text(planted_html(), "utf-8")
     return path
+
+
+@pytest.fixture(scope="session")
+def pages(report: Report, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A page of every command that writes one; the sweep's has checkpoints that cannot be loaded."""
+    folder = tmp_path_factory.mktemp("pages")
+    (folder / "<b>broken").mkdir()
+    pair = ["zoo:lsa-1", "zoo:lsa-1@untrained-3"]
+    compared = compare(pair, ("matching", "learned-features"), 80, n_paired=40)
+    developed = trace_development("zoo:separate-tokens", Counted().followed)
+    sources = [*pair, str(folder / "<b>broken")]
+    swept = sweep_checkpoints(sources, folder / "sweep", ("matching",), 80, executor=Here())
+    return {
+        "report": report.html,
+        "compare": write_comparison(compared, folder / "compare", "mesascope compare").html,
+        "develop": write_development(developed, folder / "develop", "mesascope develop").html,
+        "sweep": write_sweep(swept, folder / "sweep", "mesascope sweep").html,
+    }

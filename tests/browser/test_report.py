@@ -1,5 +1,6 @@
 import csv
 import json
+import shutil
 import xml.etree.ElementTree as ElementTree
 
 import pytest
@@ -9,14 +10,14 @@ from mesascope.analyses.report.page import anchor
 from mesascope.analyses.report.tables import table_of
 
 from ..analyses.report.planted import Planted
-from .conftest import KEPT
+from .conftest import KEPT, find_chromium, unavailable
 
-expect = pytest.importorskip("playwright.sync_api").expect
-
+KINDS = ["report", "compare", "develop", "sweep"]
 SCHEMES = ["light", "dark"]
 PAPER_INK, DARK_INK = "rgb(27, 27, 31)", "rgb(236, 236, 241)"
 
 
+INKS = {"light": PAPER_INK, "dark": DARK_INK}
 FIGURES = Planted().figures()
 
 
@@ -29,15 +30,85 @@ def ink(page) -> set[str]:
     )
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
-def test_opens_without_a_word_on_the_console_or_a_request_and_draws_every_figure(open_page, report, scheme):
-    opened = open_page(report.html, color_scheme=scheme)
-    figures = [figure for result in report.results.values() for figure in result.figures()]
-    assert opened.console == [] and opened.asked == []
-    drawn = opened.page.locator(".plot:has(.main-svg)").evaluate_all("all => all.map(plot => plot.id)")
-    assert drawn == [f"plot-{anchor(figure.id)}" for figure in figures]
+def accessibility():
+    try:
+        from axe_playwright_python.sync_playwright import Axe
+    except ImportError:
+        unavailable("axe is not installed (pip install 'mesascope[dev]')")
+    return Axe()
+
+
+def faults(axe, page) -> list[tuple[str, str]]:
+    """What axe finds, and where."""
+    return [(fault["id"], fault["nodes"][0]["html"]) for fault in axe.run(page).response["violations"]]
+
+
+def keep(page, name: str) -> None:
     KEPT.mkdir(parents=True, exist_ok=True)
-    opened.page.screenshot(path=KEPT / f"report-{scheme}.png")
+    page.screenshot(path=KEPT / f"{name}.png", full_page=True)
+
+
+def resized(page, width: int) -> None:
+    """Another window, once all in it has followed; an error if something sticks out of it for good."""
+    page.set_viewport_size({"width": width, "height": 900})
+    page.wait_for_function("width => document.documentElement.scrollWidth <= width", arg=width, timeout=10_000)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_page_opens_silently_asks_for_nothing_draws_all_and_has_no_fault(open_page, pages, kind):
+    """In light, in dark and on paper; pictures of all are kept."""
+    axe = accessibility()
+    opened = open_page(pages[kind], color_scheme="light")
+    page = opened.page
+    n_plots = page.locator(".plot").count()
+    assert n_plots and page.locator(".plotly-graph-div, .plot:has(.main-svg)").count() == n_plots
+    for scheme in SCHEMES:
+        page.emulate_media(color_scheme=scheme)
+        page.wait_for_function("ink => getComputedStyle(document.body).color === ink", arg=INKS[scheme])
+        keep(page, f"{kind}-{scheme}")
+        assert faults(axe, page) == []
+    page.set_viewport_size({"width": 660, "height": 900})
+    page.emulate_media(media="print", color_scheme="light")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    keep(page, f"{kind}-print")
+    assert page.locator(".plot .main-svg").first.evaluate("svg => svg.width.baseVal.value") == 660
+    assert opened.console == [] and opened.asked == []
+
+
+def test_figures_of_a_report_are_drawn_in_their_order(open_page, report):
+    figures = [figure for result in report.results.values() for figure in result.figures()]
+    drawn = open_page(report.html).page.locator(".plot:has(.main-svg)").evaluate_all("all => all.map(plot => plot.id)")
+    assert drawn == [f"plot-{anchor(figure.id)}" for figure in figures]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_page_has_a_narrow_column_or_sticks_out(open_page, pages, kind):
+    page = open_page(pages[kind]).page
+    for width in (400, 800, 1280, 1400):
+        resized(page, width)
+        main = page.locator("main").bounding_box()["width"]
+        assert main >= min(width - 60, 800)
+
+
+def test_the_checkpoints_of_a_sweep_can_be_taken_as_csv(open_page, pages, tmp_path):
+    page = open_page(pages["sweep"]).page
+    with page.expect_download() as taken:
+        page.locator("button[data-plot=rows-checkpoints]").click()
+    assert taken.value.suggested_filename == "checkpoints.csv"
+    taken.value.save_as(tmp_path / "checkpoints.csv")
+    with (tmp_path / "checkpoints.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 3 and rows[2]["state"] == "failed" and rows[2]["checkpoint"].endswith("/<b>broken")
+
+
+def test_without_a_browser_tests_are_skipped_unless_one_is_required(monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    monkeypatch.delenv("MESASCOPE_BROWSER", raising=False)
+    with pytest.raises(pytest.skip.Exception, match="apt install chromium"):
+        find_chromium()
+    monkeypatch.setenv("MESASCOPE_BROWSER", "required")
+    with pytest.raises(pytest.fail.Exception, match="MESASCOPE_BROWSER=required, and no Chromium"):
+        find_chromium()
 
 
 def test_a_browser_would_not_let_the_page_ask(open_page, planted):
@@ -55,16 +126,14 @@ def test_what_is_asked_for_and_said_is_noticed(open_page, tmp_path):
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_axe_finds_nothing_serious(open_page, report, planted, scheme):
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    for path in (report.html, planted):
-        opened = open_page(path, color_scheme=scheme)
-        opened.page.locator("summary").first.click()
-        found = axe.run(opened.page).response["violations"]
-        assert [(fault["id"], fault["nodes"][0]["html"]) for fault in found if fault["impact"] != "minor"] == []
+def test_axe_finds_nothing_serious_in_what_is_unfolded(open_page, planted, scheme):
+    axe = accessibility()
+    page = open_page(planted, color_scheme=scheme).page
+    page.locator("summary").first.click()
+    assert faults(axe, page) == []
     # It does look: what nobody could read is found.
-    opened.page.evaluate("Object.assign(document.querySelector('h1').style, {color: '#888', background: '#999'})")
-    assert "color-contrast" in [fault["id"] for fault in axe.run(opened.page).response["violations"]]
+    page.evaluate("Object.assign(document.querySelector('h1').style, {color: '#888', background: '#999'})")
+    assert "color-contrast" in [name for name, _ in faults(axe, page)]
 
 
 def test_a_claim_leads_to_its_figure(open_page, planted):
@@ -188,6 +257,8 @@ def test_plots_follow_the_readers_scheme(open_page, planted):
     page = open_page(planted, color_scheme="light").page
     assert ink(page) == {PAPER_INK}
     page.emulate_media(color_scheme="dark")
+    from playwright.sync_api import expect
+
     expect(page.locator(".plot .xtick text").first).to_have_css("fill", DARK_INK)
     assert page.locator(".plot .column-cell text").first.evaluate("word => getComputedStyle(word).fill") == DARK_INK
 
@@ -214,10 +285,10 @@ def test_every_line_stands_out_from_its_ground(open_page, planted, scheme):
     assert len(contrasts) == 7 and min(contrasts) >= 2.5
 
 
-@pytest.mark.parametrize("width", [360, 800, 1280, 1800])
-def test_nothing_sticks_out_of_a_narrow_or_a_wide_window(open_page, planted, width):
-    page = open_page(planted, viewport={"width": width, "height": 800}).page
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    contents, main = (page.locator(name).bounding_box() for name in ("nav.contents", "main"))
-    beside = contents["x"] + contents["width"] <= main["x"]
-    assert beside == (width >= 1280)
+def test_nothing_sticks_out_of_a_narrow_or_a_wide_window(open_page, planted):
+    page = open_page(planted).page
+    for width in (360, 800, 1280, 1800):
+        resized(page, width)
+        contents, main = (page.locator(name).bounding_box() for name in ("nav.contents", "main"))
+        beside = contents["x"] + contents["width"] <= main["x"]
+        assert beside == (width >= 1280)

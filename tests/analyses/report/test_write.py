@@ -17,6 +17,12 @@ from .planted import Planted
 FIRST = {"performance": ANALYSES["performance"]}
 
 
+@pytest.fixture(autouse=True)
+def quick():
+    with few_prompts(100):
+        yield
+
+
 def fails(scope: object, n_prompts: int) -> Result:
     raise MesascopeError("this one <cannot> run")
 
@@ -57,8 +63,7 @@ def test_claim_ids_are_unique(written):
 
 def test_a_learner_has_a_report_without_readouts(tmp_path, monkeypatch):
     monkeypatch.setattr(write, "ANALYSES", QUICK)
-    with few_prompts(100):
-        report = write_report(attach(LeastSquares()), tmp_path, n_prompts=100)
+    report = write_report(attach(LeastSquares()), tmp_path, n_prompts=100)
     content = json.loads(report.json.read_text("utf-8"))
     assert [*content["analyses"]] == [*report.results] == ["performance"]
     assert [*content["left_out"]] == ["readouts", "matching"]
