@@ -22,7 +22,7 @@ class Snippet:
 def snippets(page: str) -> Iterator[Snippet]:
     """Every block of Python; a block of text behind it, with nothing between, is its output."""
     blocks = list(FENCED.finditer(page))
-    for block, after in zip(blocks, [*blocks[1:], None], strict=True):
+    for block, after in zip(blocks, [*blocks, None][1:], strict=True):
         if block["language"] == "python":
             is_output = (
                 after is not None and after["language"] == "text" and not page[block.end() : after.start()].strip()
