@@ -1,105 +1,41 @@
 """Plant every learner as if it were a model, and see whether identification finds it."""
 
-import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from mesascope.analyses.identification.discrimination import needed
 from mesascope.analyses.identification.examination import Examination
 from mesascope.analyses.identification.identification import identify
 from mesascope.analyses.identification.judging import EXACT, Verdict
+from mesascope.analyses.identification.plants import N_POOL, Plant, plants, tasks
+from mesascope.analyses.planting import PlantedTest
 from mesascope.analyses.scope import attach
 from mesascope.models import (
-    BFGS,
-    Averaging,
-    Chebyshev,
-    ConjugateGradient,
     DiscreteMMSE,
-    GradientDescent,
-    GradientDescentPlusPlus,
     HookedRegressor,
-    Lasso,
-    Learner,
     LeastSquares,
     LinearRegression,
     MesascopeError,
-    Momentum,
-    NearestNeighbours,
-    Newton,
-    OnlineGradientDescent,
-    PreconditionedGradientDescent,
-    Prompts,
     RegressorConfig,
-    Ridge,
-    ScheduledGradientDescent,
-    bayes_optimal,
 )
 from mesascope.models.battery import NEGLIGIBLE, Target, rivals
 from mesascope.models.errors import nearest
-from mesascope.models.inputs import Gaussian, Uniform, random_bases
 from mesascope.models.learners.base import Sweep
-from mesascope.models.spectra import Geometric, LogUniform, TwoLevel
 from mesascope.models.streams import generator
-from mesascope.models.tasks.base import sampled_curvature
 
 N_PROMPTS, N_TUNE = 600, 200
 MIN_OVERALL, MIN_FAMILY = 0.97, 0.9
 """Shares of planted cases that must be recovered, over all and in each family."""
 MAX_T_ERROR = 0.1
 """How far the share of a mixture may be off."""
-N_POOL = 16
-"""Tasks of the pool that discrete MMSE is planted with."""
 NOISES = (0.0, 0.02, 0.1)
 """Standard deviations of what is added to the predictions, relative to theirs."""
-PAIRS = (
-    ("Newton", "least squares"),
-    ("GD", "ridge"),
-    ("ridge", "least squares"),
-    ("conjugate gradient", "nearest neighbours"),
-    ("Newton", "GD"),
-)
-"""Learners that are mixed."""
-N_TRIES = 6
-"""Draws of a mixture: many a pair is as good as one family, with its scalars in between."""
-
-
-@dataclass(frozen=True)
-class Plant:
-    """A learner, or a mixture of two, that stands in for a model."""
-
-    learners: tuple[Learner, ...]
-    t: float = 1.0
-    """Share of the first."""
-
-    @property
-    def families(self) -> tuple[str, ...]:
-        """Whose verdict is right."""
-        return tuple(learner.family for learner in self.learners)
-
-    @property
-    def family(self) -> str:
-        """The row of the confusion matrix."""
-        return self.families[0] if len(self.learners) == 1 else "mixture"
-
-    @property
-    def label(self) -> str:
-        """The learner with its scalars, or both with their shares."""
-        if len(self.learners) == 1:
-            return self.learners[0].label
-        return f"{self.t:.2f} of {self.learners[0].label} and {self.learners[1].label}"
-
-    def predict(self, prompts: Prompts) -> Float[Tensor, "batch n_points"]:
-        """Predictions at every point, float64."""
-        parts = [learner.predict(prompts) for learner in self.learners]
-        return parts[0] if len(parts) == 1 else self.t * parts[0] + (1 - self.t) * parts[1]
 
 
 @dataclass(frozen=True)
@@ -114,6 +50,11 @@ class Case:
     why: str
     """Why a verdict that is not the planted family's name is right, or what is wrong."""
 
+    @property
+    def kind(self) -> str:
+        """The planted family."""
+        return self.plant.family
+
 
 @dataclass(frozen=True)
 class Untrained:
@@ -125,12 +66,10 @@ class Untrained:
 
 
 @dataclass(frozen=True)
-class SelfTest:
-    """Every case, with the shares that decide."""
+class SelfTest(PlantedTest[Case]):
+    """Every planted learner, with the shares that decide, and every untrained model."""
 
-    cases: tuple[Case, ...]
-    untrained: tuple[Untrained, ...]
-    seed: int
+    untrained: tuple[Untrained, ...] = ()
     n_single: int = 0
     """Mixtures that were not planted, since in every draw one family alone predicted them."""
 
@@ -140,19 +79,12 @@ class SelfTest:
         return sum(case.right for case in self.cases) / len(self.cases)
 
     @property
-    def by_family(self) -> dict[str, tuple[int, int]]:
-        """Right verdicts and cases of each planted family."""
-        families = dict.fromkeys(case.plant.family for case in self.cases)
-        rows = {family: [case.right for case in self.cases if case.plant.family == family] for family in families}
-        return {family: (sum(right), len(right)) for family, right in rows.items()}
-
-    @property
     def confusion(self) -> dict[str, Counter[str]]:
         """Verdicts by planted family; a mixture's as "mixture", whatever its share."""
         table: dict[str, Counter[str]] = {}
         for case in self.cases:
             said = case.verdict.text if case.verdict.t is None else "mixture"
-            table.setdefault(case.plant.family, Counter())[said] += 1
+            table.setdefault(case.kind, Counter())[said] += 1
         return table
 
     @property
@@ -161,7 +93,7 @@ class SelfTest:
         found = []
         if self.recovered < MIN_OVERALL:
             found.append(f"{self.recovered:.1%} of planted learners recovered, expected {MIN_OVERALL:.0%}")
-        for family, (right, n) in self.by_family.items():
+        for family, (right, n) in self.by_kind.items():
             if right < MIN_FAMILY * n:
                 found.append(f"{family}: {right} of {n} recovered, expected {MIN_FAMILY:.0%}")
         found += [
@@ -175,7 +107,7 @@ class SelfTest:
             "seed": self.seed,
             "n_single": self.n_single,
             "recovered": self.recovered,
-            "by_family": {family: list(counts) for family, counts in self.by_family.items()},
+            "by_family": {family: list(counts) for family, counts in self.by_kind.items()},
             "confusion": {family: dict(row) for family, row in self.confusion.items()},
             "failures": list(self.failures),
             "untrained": [vars(u) for u in self.untrained],
@@ -191,78 +123,6 @@ class SelfTest:
                 for case in self.cases
             ],
         }
-
-
-def tasks() -> dict[str, LinearRegression]:
-    """The tasks that learners are planted on: spectra, noise and sizes."""
-    return {
-        "isotropic": LinearRegression(n_dims=5, n_points=16),
-        "condition 100": LinearRegression(n_dims=5, n_points=16, inputs=Gaussian(spectrum=LogUniform(kappa=100))),
-        "two levels, d=8": LinearRegression(n_dims=8, n_points=20, inputs=Gaussian(spectrum=TwoLevel(ratio=30))),
-        "noisy uniform": LinearRegression(n_dims=4, n_points=14, inputs=Uniform(), noise_std=0.3),
-        "one covariance": LinearRegression(
-            n_dims=4, n_points=14, inputs=Gaussian(spectrum=Geometric(kappa=10), basis="axes")
-        ),
-    }
-
-
-def plants(
-    task: LinearRegression, n_each: int, rng: torch.Generator, is_single: Callable[[Plant], bool]
-) -> Iterator[Plant]:
-    """Learners of every family with scalars drawn at random, then mixtures of two.
-
-    Step sizes are in units of E x_i², and such that learners are on their way: one that has not moved, or has
-    converged, is any. A mixture that one family alone predicts is drawn again, `N_TRIES` times at most.
-    """
-    unit = task.inputs.mean_square
-    eigen = sampled_curvature(task)
-
-    def uniform(low: float, high: float) -> float:
-        return low + (high - low) * torch.rand((), generator=rng).item()
-
-    def log_uniform(low: float, high: float) -> float:
-        return math.exp(uniform(math.log(low), math.log(high)))
-
-    def whole(low: int, high: int) -> int:
-        return int(torch.randint(low, high + 1, (), generator=rng))
-
-    def etas(n: int) -> tuple[float, ...]:
-        return tuple(sorted(log_uniform(0.2, 1.5) / eigen for _ in range(n)))
-
-    make: dict[str, Callable[[], Learner]] = {
-        "GD": lambda: GradientDescent(whole(1, 40), log_uniform(0.03, 0.2) / eigen),
-        "summed GD": lambda: GradientDescent(whole(2, 60), log_uniform(0.1, 0.8) / eigen / task.n_points, "sum"),
-        "scheduled GD": lambda: ScheduledGradientDescent(etas(whole(2, 3))),
-        "GD++": lambda: GradientDescentPlusPlus((*etas(2),), (uniform(0.1, 0.35) / eigen, 0.0)),
-        "momentum": lambda: Momentum(whole(3, 12), log_uniform(0.1, 0.4) / eigen, uniform(0.4, 0.8)),
-        "Chebyshev": lambda: Chebyshev(whole(2, task.n_dims - 1)),
-        "conjugate gradient": lambda: ConjugateGradient(whole(1, task.n_dims - 2)),
-        "BFGS": lambda: BFGS(whole(1, task.n_dims - 2)),
-        "Newton": lambda: Newton(whole(2, 9)),
-        "Newton, 2/F": lambda: Newton(whole(2, 9), "twice_frobenius"),
-        "Newton, 2/spectral": lambda: Newton(whole(2, 9), "twice_spectral"),
-        "ridge": lambda: Ridge(log_uniform(0.1, 3.0) * unit),
-        "Bayes-optimal": lambda: bayes_optimal(task),
-        "least squares": lambda: LeastSquares(),
-        "online GD": lambda: OnlineGradientDescent(log_uniform(0.2, 0.8) / (task.n_dims * eigen)),
-        "averaging": lambda: Averaging(),
-        "nearest neighbours": lambda: NearestNeighbours(whole(1, 5)),
-        "lasso": lambda: Lasso(log_uniform(0.05, 0.5) * unit),
-        "discrete MMSE": lambda: DiscreteMMSE(N_POOL, uniform(0.3, 1.0) * task.null_loss**0.5, task.w_std, 0),
-    }
-    if PreconditionedGradientDescent.sweeps(task):
-        make["preconditioned GD"] = lambda: PreconditionedGradientDescent.of(whole(1, 2), _preconditioner(task, rng))
-    for build in make.values():
-        yield from (Plant((build(),)) for _ in range(n_each))
-    for first, second in PAIRS * n_each:
-        drawn = (Plant((make[first](), make[second]()), uniform(0.3, 0.7)) for _ in range(N_TRIES))
-        yield from islice((plant for plant in drawn if not is_single(plant)), 1)
-
-
-def _preconditioner(task: LinearRegression, rng: torch.Generator) -> Float[Tensor, "n_dims n_dims"]:
-    """A symmetric positive definite matrix with eigenvalues over a factor of ten, its steps stable."""
-    basis = random_bases(1, task.n_dims, rng)[0]
-    return (basis * torch.logspace(-1, 0, task.n_dims, dtype=torch.float64)) @ basis.T * (0.8 / sampled_curvature(task))
 
 
 def count_cases(n_each: int, n_untrained: int, names: Sequence[str] | None = None) -> int:
@@ -308,7 +168,7 @@ def run_selftest(
     for index in range(n_untrained):
         on_case(f"untrained model {index + 1} of {n_untrained}")
         untrained.append(_untrained(seed * n_untrained + index))
-    return SelfTest(tuple(cases), tuple(untrained), seed, count_cases(n_each, 0, names) - len(cases))
+    return SelfTest(tuple(cases), seed, tuple(untrained), count_cases(n_each, 0, names) - len(cases))
 
 
 def _planted(

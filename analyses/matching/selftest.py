@@ -8,6 +8,7 @@ from typing import Any, get_args
 import torch
 
 from mesascope.analyses.matching.matching import Matching, match_weights
+from mesascope.analyses.planting import Draw, PlantedTest
 from mesascope.analyses.scope import Scope
 from mesascope.models import (
     HookedRegressor,
@@ -60,18 +61,8 @@ class ConstructionCase:
 
 
 @dataclass(frozen=True)
-class ConstructionTest:
-    """Every case."""
-
-    cases: tuple[ConstructionCase, ...]
-    seed: int
-
-    @property
-    def by_kind(self) -> dict[str, tuple[int, int]]:
-        """Right verdicts and cases of each kind."""
-        kinds = dict.fromkeys(case.kind for case in self.cases)
-        rows = {kind: [case.right for case in self.cases if case.kind == kind] for kind in kinds}
-        return {kind: (sum(row), len(row)) for kind, row in rows.items()}
+class ConstructionTest(PlantedTest[ConstructionCase]):
+    """Every planted construction and every model of random weights."""
 
     @property
     def failures(self) -> tuple[str, ...]:
@@ -90,20 +81,15 @@ class ConstructionTest:
 
 def constructions(rng: torch.Generator) -> Iterator[Planted]:
     """One of each kind, with sizes and scalars drawn at random."""
-
-    def uniform(low: float, high: float) -> float:
-        return low + (high - low) * torch.rand((), generator=rng).item()
-
-    def whole(low: int, high: int) -> int:
-        return int(torch.randint(low, high + 1, (), generator=rng))
+    draw = Draw(rng)
 
     def several(n: int) -> list[float]:
-        return [uniform(0.1, 2.0) for _ in range(n)]
+        return [draw.uniform(0.1, 2.0) for _ in range(n)]
 
     def steps(n: int, family: str) -> str:
         return f"{n} step{'s' if n > 1 else ''} of {family}"
 
-    d, t, n = whole(3, 6), whole(6, 14), whole(1, 4)
+    d, t, n = draw.whole(3, 6), draw.whole(6, 14), draw.whole(1, 4)
     etas, w0 = several(n), torch.randn(d, generator=rng)
     yield Planted("GD", gradient_descent(d, t, etas), steps(n, "GD"), {"η": etas})
     from_w0 = {"η": etas, "|W0|": [w0.norm().item()] * n}
@@ -117,10 +103,10 @@ def constructions(rng: torch.Generator) -> Iterator[Planted]:
     matrices = [eta * (U * torch.logspace(-1, 0, d).double()) @ U.T for eta, U in zip(etas, bases, strict=True)]
     preconditioned = preconditioned_gradient_descent(t, matrices)
     yield Planted("preconditioned GD", preconditioned, steps(n, "preconditioned GD"), {})
-    eta = uniform(0.1, 2.0)
+    eta = draw.uniform(0.1, 2.0)
     yield Planted("copy", copy_then_descend(d, t, eta), "neighbour copy, then 1 step of GD", {"η": [eta]})
     yield Planted("induction", induction(d, t, eta), "induction as 1 step of GD", {"η": [eta]})
-    alpha, k = math.exp(uniform(-6.0, -2.0)), whole(1, 3)
+    alpha, k = math.exp(draw.uniform(-6.0, -2.0)), draw.whole(1, 3)
     for form in get_args(NewtonForm):
         said = form.replace("_", " ")
         yield Planted(f"Newton, {said}", newton(d, t, k, alpha, form), steps(k, f"Newton ({said})"), {"α": [alpha]})

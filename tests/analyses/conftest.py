@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from mesascope.analyses import Readouts, Scope, attach, fit_readouts, registry
+from mesascope.analyses.identification import discrimination
 from mesascope.models import HookedRegressor, LinearRegression, RegressorConfig
 from mesascope.models.inputs import Gaussian
 from mesascope.models.spectra import LogUniform
@@ -27,6 +28,7 @@ def few_prompts(n_prompts: int) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         quick = partial(registry.identify, n_prompts=n_prompts, n_tune=n_prompts, shifts=False)
         patch.setattr(registry, "identify", quick)
+        patch.setattr(discrimination, "N_NEAREST", 2)
         patch.setattr(registry, "measure_response", partial(registry.measure_response, n_prompts=max(n_prompts, 80)))
         patch.setattr(registry, "measure_similarity", partial(registry.measure_similarity, n_prompts=n_prompts))
         patch.setattr(registry, "fit_readouts", partial(registry.fit_readouts, n_scored=200))

@@ -55,7 +55,7 @@ def selftest(
 
 def _print_learners(found: "SelfTest") -> None:
     table = Table("planted", "right", "verdicts", title=f"Identification of planted learners, seed {found.seed}")
-    for family, (right, n) in found.by_family.items():
+    for family, (right, n) in found.by_kind.items():
         verdicts = ", ".join(f"{verdict} {count}" for verdict, count in found.confusion[family].most_common())
         table.add_row(family, f"{right} of {n}", verdicts)
     named = sum(bool(model.named) for model in found.untrained)

@@ -1,7 +1,7 @@
 import pytest
 
 from mesascope.analyses.identification.coverage import Coverage, measure_coverage
-from mesascope.analyses.identification.selftest import Plant
+from mesascope.analyses.identification.plants import Plant
 from mesascope.models import GradientDescent, LeastSquares, LinearRegression, Newton, Ridge
 
 TASK = LinearRegression(n_dims=3, n_points=9)

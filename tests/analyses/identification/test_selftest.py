@@ -9,17 +9,8 @@ from mesascope.analyses import attach
 from mesascope.analyses.identification import selftest
 from mesascope.analyses.identification.examination import Examination
 from mesascope.analyses.identification.judging import Verdict
-from mesascope.analyses.identification.selftest import (
-    Case,
-    Plant,
-    SelfTest,
-    Untrained,
-    count_cases,
-    grade,
-    plants,
-    run_selftest,
-    tasks,
-)
+from mesascope.analyses.identification.plants import Plant, plants, tasks
+from mesascope.analyses.identification.selftest import Case, SelfTest, Untrained, count_cases, grade, run_selftest
 from mesascope.models import (
     GradientDescent,
     LeastSquares,
@@ -159,39 +150,39 @@ def test_shares_are_counted_over_all_and_by_family():
         case(False, text="ridge"),
         replace(case(True, MIXTURE), verdict=Verdict("mixture of A and B at t=0.30", ("A", "B"), t=0.3)),
     )
-    found = SelfTest(cases, (), 0)
+    found = SelfTest(cases, 0)
     assert found.recovered == pytest.approx(10 / 11)
-    assert found.by_family == {"Newton": (9, 10), "mixture": (1, 1)}
+    assert found.by_kind == {"Newton": (9, 10), "mixture": (1, 1)}
     assert found.confusion == {"Newton": Counter(Newton=9, ridge=1), "mixture": Counter(mixture=1)}
 
 
 def test_nothing_failed_where_all_are_found():
-    assert SelfTest((case(True),) * 3, (Untrained(0, "decoder", ()),), 0).failures == ()
+    assert SelfTest((case(True),) * 3, 0, (Untrained(0, "decoder", ()),)).failures == ()
 
 
 def test_too_few_overall_fail():
     several = [Plant((learner,)) for learner in (Newton(3), Ridge(0.5), LeastSquares(), NearestNeighbours(1))]
     cases = [case(True, plant) for plant in several for _ in range(24)]
     enough, too_few = (tuple([case(False, p) for p in several[:n]] + cases) for n in (2, 4))
-    assert SelfTest(enough, (), 0).failures == ()
-    assert SelfTest(too_few, (), 0).failures == ("96.0% of planted learners recovered, expected 97%",)
+    assert SelfTest(enough, 0).failures == ()
+    assert SelfTest(too_few, 0).failures == ("96.0% of planted learners recovered, expected 97%",)
 
 
 @pytest.mark.parametrize("wrong, fails", [(1, False), (2, True)])
 def test_a_family_that_is_lost_fails_however_good_the_rest(wrong, fails):
     rest = tuple(case(True, Plant((Ridge(0.5),))) for _ in range(200))
     newton = tuple(case(index >= wrong) for index in range(10))
-    assert SelfTest(rest + newton, (), 0).failures == (("Newton: 8 of 10 recovered, expected 90%",) if fails else ())
+    assert SelfTest(rest + newton, 0).failures == (("Newton: 8 of 10 recovered, expected 90%",) if fails else ())
 
 
 def test_an_untrained_model_that_is_named_fails():
     named = Untrained(7, "LSTM", ("like GD, but not it",))
-    found = SelfTest((case(True),), (Untrained(1, "decoder", ()), named), 0)
+    found = SelfTest((case(True),), 0, (Untrained(1, "decoder", ()), named))
     assert found.failures == ("untrained LSTM, seed 7, was named like GD, but not it",)
 
 
 def test_data_are_json():
-    found = SelfTest((case(True), case(False, MIXTURE)), (Untrained(1, "decoder", ()),), 3)
+    found = SelfTest((case(True), case(False, MIXTURE)), 3, (Untrained(1, "decoder", ()),))
     data = json.loads(json.dumps(found.data(), allow_nan=False))
     assert data["seed"] == 3 and data["recovered"] == 0.5 and data["by_family"]["mixture"] == [0, 1]
     assert data["cases"][1]["planted"] == MIXTURE.label and data["failures"] == list(found.failures)
