@@ -13,9 +13,8 @@ from mesascope.analyses.performance import Performance, measure_performance
 from mesascope.analyses.readouts import Readouts, fit_readouts
 from mesascope.analyses.registry import ANALYSES
 from mesascope.analyses.scope import Scope
+from mesascope.analyses.selection import check_names
 from mesascope.analyses.spectral import SpectralResponse, measure_response
-from mesascope.models import MesascopeError
-from mesascope.models.errors import nearest
 
 
 @dataclass(frozen=True)
@@ -87,9 +86,7 @@ def choose(names: Sequence[str] | None) -> dict[str, Followed]:
         MesascopeError: There is no such analysis.
     """
     known = {**dict.fromkeys(FOLLOWED), **dict.fromkeys(ANALYSES)}
-    for name in names or ():
-        if name not in known:
-            raise MesascopeError(f"no analysis is called {name!r}{nearest(name, known)}; there are {', '.join(known)}")
+    check_names(names or (), known)
     return {name: _with_needs(name) for name in names or FOLLOWED}
 
 

@@ -10,7 +10,7 @@ import pytest
 from mesascope.cli.completion import complete_checkpoint, whole_words
 from mesascope.models.formats import zoo_names
 
-from .calls import COMMANDS
+from .calls import COMMANDS, takes_a_checkpoint
 
 PROGRAM = str(Path(sys.executable).with_name("mesascope"))
 ZOO = [f"zoo:{name}" for name in zoo_names()]
@@ -59,6 +59,11 @@ def test_bash_completes_commands_options_and_the_zoo(ask):
 )
 def test_bash_which_splits_at_colons_gets_the_last_part_back(ask, line, expected):
     assert ask(bash(["mesascope", *line])) == expected
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if takes_a_checkpoint(name)])
+def test_every_command_that_takes_a_checkpoint_completes_it(ask, name):
+    assert ask(bash(["mesascope", name, "zoo:lst"])) == ["zoo:lstm"]
 
 
 def test_zsh_completes_commands_and_the_zoo(ask):

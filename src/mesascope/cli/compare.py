@@ -7,7 +7,8 @@ import typer
 from rich.table import Table
 
 from mesascope.cli.app import app
-from mesascope.cli.console import check_folder, command_line, draw, escaped, out, print_json, progress, warn
+from mesascope.cli.completion import complete_checkpoint
+from mesascope.cli.console import check_folder, command_line, escaped, out, progress, tell, warn
 from mesascope.cli.options import AsJson, Device, Figures, FitPrompts, Seed, WStd
 
 if TYPE_CHECKING:
@@ -20,7 +21,12 @@ if TYPE_CHECKING:
 )
 def compare(
     checkpoints: Annotated[
-        list[str], typer.Argument(metavar="CKPT CKPT…", help="The reference, then what is held against it.")
+        list[str],
+        typer.Argument(
+            metavar="CKPT CKPT…",
+            help="The reference, then what is held against it.",
+            autocompletion=complete_checkpoint,
+        ),
     ],
     analysis: Annotated[
         list[str] | None,
@@ -32,7 +38,12 @@ def compare(
     ] = None,
     on: Annotated[
         str | None,
-        typer.Option(metavar="CKPT", help="Look at all with the task of this one.", show_default="their own"),
+        typer.Option(
+            metavar="CKPT",
+            help="Look at all with the task of this one.",
+            show_default="their own",
+            autocompletion=complete_checkpoint,
+        ),
     ] = None,
     prompts: FitPrompts = 20_000,
     seed: Seed = 0,
@@ -61,20 +72,20 @@ def compare(
     with progress(n_stages, "comparing") as advance:
         scopes = [attach(ckpt, task=task, seed=seed, device=device, w_std=w_std) for ckpt in checkpoints]
         result = run(scopes, analysis, prompts, on_analysis=advance)
-    written = draw(result, figures)
-    if report is not None:
+
+    def write() -> tuple[Path, ...]:
+        if report is None:
+            return ()
         files = write_comparison(result, report, command_line())
-        written += [files.html, files.json]
-    if as_json:
-        print_json(result.to_json())
-    else:
-        _print(result, written)
+        return files.html, files.json
+
+    tell(result, lambda: _print(result), as_json, figures, write)
     warn((f"{name} could not run: {error}" for name, error in result.failed.items()), "[bold red]error:[/]")
     if result.failed:
         raise typer.Exit(1)
 
 
-def _print(result: "Comparison", written: list[Path]) -> None:
+def _print(result: "Comparison") -> None:
     """Differences, verdicts that are not the same, the whole in words, and what is missing."""
     console, verdicts = out(), _verdicts(result)
     console.print(_differences(result))
@@ -86,9 +97,6 @@ def _print(result: "Comparison", written: list[Path]) -> None:
         console.print(escaped(f"{name} does not apply: it needs {needs}."))
     for name, why in result.not_shared.items():
         console.print(escaped(f"{name}, not subtracted: {why}."))
-    warn(result.warnings)
-    for path in written:
-        print(path)
 
 
 def _differences(result: "Comparison") -> Table:

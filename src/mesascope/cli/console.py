@@ -86,16 +86,23 @@ def draw(result: "Result", figures: Path | None) -> list[Path]:
     return [] if figures is None else write_figures(result, figures)
 
 
-def tell(result: "Result", show: Callable[[], None], as_json: bool, figures: Path | None = None) -> None:
-    """Print a result, and only then write its figures: a disk that is full does not cost what took minutes."""
+def tell(
+    result: "Result",
+    show: Callable[[], None],
+    as_json: bool,
+    figures: Path | None = None,
+    write: Callable[[], Iterable[Path]] = lambda: (),
+) -> None:
+    """Print a result, and only then write its report and figures: a full disk does not cost what took minutes."""
     if as_json:
         print_json(result.to_json())
     else:
         show()
         warn(result.warnings)
-    for path in draw(result, figures):
-        if not as_json:
-            print(path)
+    for files in (write, lambda: draw(result, figures)):
+        for path in files():
+            if not as_json:
+                print(path)
 
 
 @contextmanager

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from mesascope.cli.app import app
-from mesascope.cli.console import check_folder, claims_table, command_line, draw, escaped, print_json, progress, warn
+from mesascope.cli.completion import complete_checkpoint
+from mesascope.cli.console import check_folder, claims_table, command_line, escaped, progress, tell
 from mesascope.cli.console import out as stdout
 from mesascope.cli.options import AsJson, Device, Figures, Seed, WStd
 
@@ -17,7 +18,12 @@ from mesascope.cli.options import AsJson, Device, Figures, Seed, WStd
     "[bold]mesascope develop runs/mine --analysis performance --analysis matching[/]"
 )
 def develop(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run folder that keeps checkpoints, or zoo:NAME.")],
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN", help="A run folder that keeps checkpoints, or zoo:NAME.", autocompletion=complete_checkpoint
+        ),
+    ],
     out: Annotated[
         Path | None,
         typer.Option(
@@ -60,12 +66,12 @@ def develop(
             kept = "nothing was kept: give --out" if out is None else f"what was measured is kept in {out}"
             print(f"stopped; {kept}", file=sys.stderr)
             raise typer.Exit(1) from None
-    report = None if out is None else write_development(result, out, command_line())
-    written = draw(result, figures)
-    if as_json:
-        print_json(result.to_json())
-        return
-    stdout().print(claims_table(result.claims, f"{result.title} {escaped(run)}"))
-    warn(result.warnings)
-    for path in (*written, *(() if report is None else (report.html, report.json))):
-        print(path)
+
+    def write() -> tuple[Path, ...]:
+        if out is None:
+            return ()
+        report = write_development(result, out, command_line())
+        return report.html, report.json
+
+    table = claims_table(result.claims, f"{result.title} {escaped(run)}")
+    tell(result, lambda: stdout().print(table), as_json, figures, write)
