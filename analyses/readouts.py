@@ -80,66 +80,59 @@ class Readouts(Result):
 
     def figures(self) -> tuple[Figure, ...]:
         """R² by layer with nulls, and error by prefix length."""
-        labels = [layer.label for layer in self.layers]
-        bars = with_band(
-            labels,
-            {
-                "readout": [layer.r2 for layer in self.layers],
-                "shuffled targets": [layer.shuffled for layer in self.layers],
-                "another prompt's w": [layer.mismatched for layer in self.layers],
-                "untrained twins": [layer.untrained for layer in self.layers],
-            },
-            y_title=f"R² of {self.target}",
+        by_point = (self._r2_by_point(),) if len(self.points) > 1 else ()
+        return (self._r2(), self._mse_by_point(), *by_point)
+
+    def _r2(self) -> Figure:
+        series = {
+            "readout": [layer.r2 for layer in self.layers],
+            "shuffled targets": [layer.shuffled for layer in self.layers],
+            "another prompt's w": [layer.mismatched for layer in self.layers],
+            "untrained twins": [layer.untrained for layer in self.layers],
+        }
+        return Figure(
+            f"readouts-{self.target}-r2",
+            f"How well {self.target} is read off each layer",
+            "One affine map a layer, fitted by ridge regression on "
+            f"{self.n_prompts:,} prompts and scored on {self.n_scored:,} others, all points together. Bars are 95% "
+            "intervals (delete-a-block jackknife). A readout means something only above all three nulls: the same "
+            "fit to shuffled targets, to targets that another prompt's w would give, and on untrained twins (mean "
+            f"of {N_TWINS}, with the interval in which one more would fall).",
+            with_band([layer.label for layer in self.layers], series, y_title=f"R² of {self.target}"),
+            equation="R² = 1 − Σ‖y − Wᵀh − c‖² / Σ‖y − ȳ‖²",
+            source="Fu et al. (2024), section 4.1; departures: closed form instead of Adam, and nulls",
         )
-        lines = layer_lines(
+
+    def _mse_by_point(self) -> Figure:
+        plot = layer_lines(
             list(self.points),
             {layer.label: layer.mse_by_point for layer in self.layers},
             {"least squares": self.least_squares_mse} if self.target == "y" else {},
             x_title="points seen before the query",
             y_title=f"mean squared error of {self.target}",
         )
-        figures = [
-            Figure(
-                f"readouts-{self.target}-r2",
-                f"How well {self.target} is read off each layer",
-                "One affine map a layer, fitted by ridge regression on "
-                f"{self.n_prompts:,} prompts and scored on {self.n_scored:,} others, all points together. Bars are 95% "
-                "intervals (delete-a-block jackknife). A readout means something only above all three nulls: the same "
-                "fit to shuffled targets, to targets that another prompt's w would give, and on untrained twins (mean "
-                f"of {N_TWINS}, with the interval in which one more would fall).",
-                bars,
-                equation="R² = 1 − Σ‖y − Wᵀh − c‖² / Σ‖y − ȳ‖²",
-                source="Fu et al. (2024), section 4.1; departures: closed form instead of Adam, and nulls",
-            ),
-            Figure(
-                f"readouts-{self.target}-mse",
-                "Error of each layer's readout by prefix length",
-                "How far each layer's reading is from the true value, by the number of points the model has seen. "
-                "Layers that come down together add nothing to each other; the grey line is least squares on the same "
-                "points, which nothing beats where y is linear in x, without noise and with a dense w.",
-                lines,
-                equation="E‖y<sub>t</sub> − Wᵀh<sub>t</sub> − c‖²",
-                source="Fu et al. (2024), section 4.1",
-            ),
-        ]
-        if len(self.points) > 1:
-            r2 = [layer.r2_by_point for layer in self.layers]
-            guide = (
-                "Each cell is the R² of one layer's readout at one prefix length; the readout is the same along a row. "
-                "Read upwards for where in depth, rightwards for after how many points."
-            )
-            plot = heatmap(list(self.points), labels, r2, "points seen before the query", "R²")
-            figures.append(
-                Figure(
-                    f"readouts-{self.target}-heat",
-                    "R² by layer and prefix length",
-                    guide,
-                    plot,
-                    equation="R² = 1 − Σ‖y − Wᵀh − c‖² / Σ‖y − ȳ‖² of one t",
-                    source="Fu et al. (2024), section 4.1",
-                )
-            )
-        return tuple(figures)
+        return Figure(
+            f"readouts-{self.target}-mse",
+            "Error of each layer's readout by prefix length",
+            "How far each layer's reading is from the true value, by the number of points the model has seen. "
+            "Layers that come down together add nothing to each other; the grey line is least squares on the same "
+            "points, which nothing beats where y is linear in x, without noise and with a dense w.",
+            plot,
+            equation="E‖y<sub>t</sub> − Wᵀh<sub>t</sub> − c‖²",
+            source="Fu et al. (2024), section 4.1",
+        )
+
+    def _r2_by_point(self) -> Figure:
+        labels, r2 = [layer.label for layer in self.layers], [layer.r2_by_point for layer in self.layers]
+        return Figure(
+            f"readouts-{self.target}-heat",
+            "R² by layer and prefix length",
+            "Each cell is the R² of one layer's readout at one prefix length; the readout is the same along a row. "
+            "Read upwards for where in depth, rightwards for after how many points.",
+            heatmap(list(self.points), labels, r2, "points seen before the query", "R²"),
+            equation="R² = 1 − Σ‖y − Wᵀh − c‖² / Σ‖y − ȳ‖² of one t",
+            source="Fu et al. (2024), section 4.1",
+        )
 
     def data(self) -> dict[str, Any]:
         """R², MSE and nulls of every layer."""

@@ -2,8 +2,9 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -35,11 +36,19 @@ PLOTS = ".plot, .plotly-graph-div"
 """Places of figures: a report's own, and those of a notebook's page."""
 
 
-def unavailable(what: str) -> None:
+def unavailable(what: str) -> NoReturn:
     """Skip a test that has no browser; a failure where one is required, as in CI (`MESASCOPE_BROWSER=required`)."""
     if os.environ.get("MESASCOPE_BROWSER") == "required":
         pytest.fail(f"MESASCOPE_BROWSER=required, and {what}")
     pytest.skip(what)
+
+
+def imported(module: str) -> Any:
+    """A package that only these tests need."""
+    try:
+        return import_module(module)
+    except ImportError:
+        unavailable(f"{module.partition('.')[0]} is not installed (pip install 'mesascope[dev]')")
 
 
 def find_chromium() -> str:
@@ -53,11 +62,7 @@ def find_chromium() -> str:
 @pytest.fixture(scope="package")
 def chromium() -> Iterator[Any]:
     """A browser without a screen, for all tests of this folder: Playwright's loop must not run while others do."""
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        unavailable("Playwright is not installed (pip install 'mesascope[dev]')")
-    with sync_playwright() as playwright:
+    with imported("playwright.sync_api").sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=find_chromium(), args=["--no-sandbox"])
         yield browser
         browser.close()

@@ -10,7 +10,7 @@ from mesascope.analyses.report.page import anchor
 from mesascope.analyses.report.tables import table_of
 
 from ..analyses.report.planted import Planted
-from .conftest import KEPT, find_chromium, unavailable
+from .conftest import KEPT, find_chromium, imported
 
 KINDS = ["report", "compare", "develop", "sweep"]
 SCHEMES = ["light", "dark"]
@@ -31,11 +31,7 @@ def ink(page) -> set[str]:
 
 
 def accessibility():
-    try:
-        from axe_playwright_python.sync_playwright import Axe
-    except ImportError:
-        unavailable("axe is not installed (pip install 'mesascope[dev]')")
-    return Axe()
+    return imported("axe_playwright_python.sync_playwright").Axe()
 
 
 def faults(axe, page) -> list[tuple[str, str]]:
@@ -109,6 +105,8 @@ def test_without_a_browser_tests_are_skipped_unless_one_is_required(monkeypatch)
     monkeypatch.setenv("MESASCOPE_BROWSER", "required")
     with pytest.raises(pytest.fail.Exception, match="MESASCOPE_BROWSER=required, and no Chromium"):
         find_chromium()
+    with pytest.raises(pytest.fail.Exception, match="and nowhere is not installed"):
+        imported("nowhere.at_all")
 
 
 def test_a_browser_would_not_let_the_page_ask(open_page, planted):
@@ -257,8 +255,7 @@ def test_plots_follow_the_readers_scheme(open_page, planted):
     page = open_page(planted, color_scheme="light").page
     assert ink(page) == {PAPER_INK}
     page.emulate_media(color_scheme="dark")
-    from playwright.sync_api import expect
-
+    expect = imported("playwright.sync_api").expect
     expect(page.locator(".plot .xtick text").first).to_have_css("fill", DARK_INK)
     assert page.locator(".plot .column-cell text").first.evaluate("word => getComputedStyle(word).fill") == DARK_INK
 

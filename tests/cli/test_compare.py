@@ -4,6 +4,8 @@ from functools import partial
 import pytest
 
 from mesascope.analyses import comparison
+from mesascope.analyses.registry import ANALYSES, Analysis
+from mesascope.models import MesascopeError
 
 from .conftest import is_one_line_error
 
@@ -50,6 +52,23 @@ def test_compare_looks_at_all_with_the_task_of_one(run, tiny_run, preset, tmp_pa
     assert code == 1 and is_one_line_error(err, "their tasks differ, n_points is 9 and 7", "--on CKPT")
     code, out, _ = run("compare", tiny_run, longer, *CHEAP, "--on", tiny_run)
     assert code == 0 and "numbers differ" in out
+
+
+def test_compare_says_what_does_not_apply(run, tiny_run):
+    code, out, _ = run("compare", tiny_run, tiny_run, "--analysis", "learned-features", "--prompts", "80")
+    said = " ".join(out.split())
+    assert code == 0 and f"learned-features of {tiny_run} does not apply: it needs layers before" in said
+
+
+def test_compare_fails_and_says_which_analysis_could_not_run(run, tiny_run, monkeypatch):
+    def fails(scope, n_prompts):
+        raise MesascopeError("this one cannot run")
+
+    monkeypatch.setitem(ANALYSES, "matching", Analysis(fails))
+    for options in ((), ("--json",)):
+        code, out, err = run("compare", tiny_run, tiny_run, *CHEAP, *options)
+        assert code == 1 and f"error: matching of {tiny_run} could not run: this one cannot run" in err
+        assert "performance" in out
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from mesascope.models import MesascopeError
 from .planted import BAND, Planted
 
 drawn_by_chromium = pytest.mark.skipif(
-    shutil.which("chromium") is None and "BROWSER_PATH" not in os.environ,
+    shutil.which("chromium") is None and not {"BROWSER_PATH", "MESASCOPE_BROWSER"} & os.environ.keys(),
     reason="no Chromium is installed (on Debian: apt install chromium)",
 )
 
