@@ -14,11 +14,12 @@ API = Path(__file__).parents[1] / "api"
 
 
 def rooms_of(package: ModuleType) -> dict[str, list[str]]:
-    """The exported names of a package by the file or folder that they come from."""
+    """The exported names of a package by the file or folder that they come from; an alias of a type has none."""
     rooms: dict[str, list[str]] = defaultdict(list)
     for name in package.__all__:
-        path = getattr(package, name).__module__.removeprefix(f"{package.__name__}.").split(".")
-        rooms[path[0]].append(name)
+        home, _, path = getattr(package, name).__module__.partition(f"{package.__name__}.")
+        if not home:
+            rooms[path.split(".")[0]].append(name)
     return dict(sorted(rooms.items()))
 
 

@@ -49,7 +49,9 @@ def test_identify_prints_json_for_machines(run, tiny_run, quick_identify, shifts
 def test_identify_designs_prompts_that_tell_the_nearest_apart(run, tiny_run, quick_identify, monkeypatch):
     from mesascope.analyses.identification import design
 
+    every = design.candidates
     monkeypatch.setattr(design, "N_PROMPTS", 40)
+    monkeypatch.setattr(design, "candidates", lambda task: dict(list(every(task).items())[:3]))
     code, out, err = run(*IDENTIFY, tiny_run, "--discriminating")
     assert code == 0 and "The model" in out
     assert "Designed prompts: " in err
