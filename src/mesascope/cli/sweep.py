@@ -1,7 +1,7 @@
 """Many checkpoints."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -10,7 +10,10 @@ from mesascope.cli.app import app
 from mesascope.cli.completion import complete_checkpoint
 from mesascope.cli.console import command_line, escaped, print_json, progress, warn
 from mesascope.cli.console import out as stdout
-from mesascope.cli.options import AsJson, Device, Seed, WStd
+from mesascope.cli.options import AsJson, Device, FitPrompts, Seed, WStd
+
+if TYPE_CHECKING:
+    from mesascope.analyses.sweep import Sweep
 
 
 @app.command(
@@ -45,7 +48,7 @@ def sweep(
     partition: Annotated[str | None, typer.Option(help="The cluster's partition.", show_default="its own")] = None,
     minutes: Annotated[int, typer.Option(min=1, help="The cluster's time limit for a checkpoint.")] = 60,
     cpus: Annotated[int, typer.Option(min=1, help="The cluster's cores for a checkpoint.")] = 1,
-    prompts: Annotated[int, typer.Option(min=40, help="Prompts to fit readouts on.")] = 10_000,
+    prompts: FitPrompts = 10_000,
     seed: Seed = 0,
     device: Device = "cpu",
     w_std: WStd = None,
@@ -61,8 +64,7 @@ def sweep(
     executor: Any = (
         LocalProcesses(jobs) if cluster is None else Cluster(out / "logs", cluster, jobs, partition, minutes, cpus)
     )
-    n_checkpoints = len(find_checkpoints(patterns, out))
-    with progress(n_checkpoints, "sweep") as advance:
+    with progress(len(find_checkpoints(patterns, out)), "sweep") as advance:
         advance("checkpoints")
         result = run(
             patterns, out, analysis, prompts, seed, device, w_std, executor, lambda source, *_: advance(source)
@@ -71,17 +73,14 @@ def sweep(
     if as_json:
         print_json(result.to_json())
     else:
-        stdout().print(_table(result))
-        for claim in result.headlines:
-            stdout().print(escaped(claim.text))
-        for path in written:
-            print(path)
+        _show(result)
+        print(*written, sep="\n")
     warn(result.warnings, "[bold red]failed:[/]")
     if result.failed:
         raise typer.Exit(1)
 
 
-def _table(result: Any) -> Table:
+def _show(result: "Sweep") -> None:
     """What fits into a terminal; the rest is in summary.csv."""
     names = result.settings.analyses
     table = Table("checkpoint", "task", "loss", *names, title="One line for each checkpoint")
@@ -93,4 +92,7 @@ def _table(result: Any) -> Table:
             said = ["failed", *("" for _ in names[1:])]
         task = row.about.get("task", "–")
         table.add_row(escaped(row.source), escaped(task), "–" if loss is None else f"{loss:.3g}", *said)
-    return table
+    console = stdout()
+    console.print(table)
+    for claim in result.headlines:
+        console.print(escaped(claim.text))

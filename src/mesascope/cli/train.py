@@ -2,13 +2,17 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mesascope.cli.app import app
 from mesascope.cli.console import command_line
 from mesascope.cli.options import Device
+
+if TYPE_CHECKING:
+    from mesascope.models import RunConfig
+    from mesascope.models.training.tracking import Tracker
 
 
 @app.command(
@@ -31,24 +35,13 @@ def train(
     ] = None,
 ) -> None:
     """Train a model and leave a run folder."""
-    from mesascope import __version__
     from mesascope.models import train as run
-    from mesascope.models.training.presets import read_preset
     from mesascope.models.training.processes import world_and_rank
-    from mesascope.models.training.tracking import TensorBoard, Tracker, WeightsAndBiases
     from mesascope.progress import TrainingBar
 
-    config = read_preset(preset)
-    if config.training is not None and steps is not None:
-        config = config.model_copy(update={"training": config.training.model_copy(update={"n_steps": steps})})
-    seed = config.seed if seed is None else seed
-    config = config.model_copy(update={"seed": seed, "version": __version__, "command": command_line()})
+    config = _config(preset, seed, steps)
     is_main = world_and_rank()[1] == 0  # under torchrun one process speaks for all
-    trackers: list[Tracker] = []
-    if tensorboard and is_main:
-        trackers.append(TensorBoard(out / "tensorboard"))
-    if wandb is not None and is_main:
-        trackers.append(WeightsAndBiases(wandb, out, config.model_dump(mode="json")))
+    trackers = _trackers(config, out, tensorboard, wandb) if is_main else []
     n_steps = None if config.training is None else config.training.n_steps
     with TrainingBar(preset, n_steps, config.reference().label, quiet=not is_main) as bar:
         try:
@@ -60,6 +53,29 @@ def train(
             raise typer.Exit(1) from None
     if is_main:
         print(out)
+
+
+def _config(preset: str, seed: int | None, steps: int | None) -> "RunConfig":
+    """The preset's, with what is asked for instead."""
+    from mesascope import __version__
+    from mesascope.models.training.presets import read_preset
+
+    config = read_preset(preset)
+    if config.training is not None and steps is not None:
+        config = config.model_copy(update={"training": config.training.model_copy(update={"n_steps": steps})})
+    seed = config.seed if seed is None else seed
+    return config.model_copy(update={"seed": seed, "version": __version__, "command": command_line()})
+
+
+def _trackers(config: "RunConfig", out: Path, tensorboard: bool, wandb: str | None) -> list["Tracker"]:
+    from mesascope.models.training.tracking import TensorBoard, WeightsAndBiases
+
+    trackers: list[Tracker] = []
+    if tensorboard:
+        trackers.append(TensorBoard(out / "tensorboard"))
+    if wandb is not None:
+        trackers.append(WeightsAndBiases(wandb, out, config.model_dump(mode="json")))
+    return trackers
 
 
 def _stopped(out: Path) -> str:
