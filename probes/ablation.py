@@ -13,7 +13,7 @@ from mesascope.models.blocks import TransformerBlock
 from mesascope.models.prompts import Prompts
 from mesascope.models.regressor import HookedRegressor
 from mesascope.probes.capturing import capture
-from mesascope.probes.direct_effects import Hooks
+from mesascope.probes.direct_effects import Component, Hooks, mean_ablation
 
 Head = tuple[int, int]
 """(layer, head), both from 0 on."""
@@ -90,17 +90,8 @@ class CleanRun:
             return run_from(self.model, self.resid(knockout.first), knockout.first, self.prompts.n_points)
 
     def _replacing(self, knockout: Knockout) -> Hooks:
-        hooks: Hooks = []
-        for layer, heads in _by_layer(knockout.heads).items():
-            other = self.replacement(layer, knockout.kind)
-
-            def replace(z: Z, hook: Any, heads: list[int] = heads, other: Z = other) -> Z:
-                z = z.clone()
-                z[:, :, heads] = other[:, :, heads]
-                return z
-
-            hooks.append((f"blocks.{layer}.attn.hook_z", replace))
-        return hooks
+        heads = [Component(layer, head) for layer, head in knockout.heads]
+        return mean_ablation(heads, {head.hook: self.replacement(head.layer, knockout.kind) for head in heads})
 
     def _edges(self, knockout: Knockout) -> Hooks:
         hooks: Hooks = []

@@ -118,7 +118,7 @@ def mean_ablation(components: Sequence[Component], means: dict[str, Float[Tensor
 
     Args:
         components: Which.
-        means: Of `component_means` on prompts as long.
+        means: Of `component_means` on prompts as long, by hook; or other activations of prompts that are run, one each.
     """
     hooks: Hooks = []
     for component in components:
@@ -128,7 +128,7 @@ def mean_ablation(components: Sequence[Component], means: dict[str, Float[Tensor
             if component.head is None:
                 return mean.expand_as(kept)
             kept = kept.clone()
-            kept[:, :, component.head] = mean[:, component.head]
+            kept[:, :, component.head] = mean[..., component.head, :]
             return kept
 
         hooks.append((component.hook, hold))

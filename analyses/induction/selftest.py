@@ -9,6 +9,7 @@ import torch
 from mesascope.analyses.induction.circuit import CIRCUIT, QUERY_ONLY
 from mesascope.analyses.induction.induction import Induction, find_induction
 from mesascope.analyses.induction.verdict import COPIES, FOLLOWS
+from mesascope.analyses.planting import Draw, PlantedTest
 from mesascope.analyses.scope import Scope
 from mesascope.models import (
     HookedRegressor,
@@ -65,18 +66,8 @@ class CircuitCase:
 
 
 @dataclass(frozen=True)
-class CircuitTest:
-    """Every case."""
-
-    cases: tuple[CircuitCase, ...]
-    seed: int
-
-    @property
-    def by_kind(self) -> dict[str, tuple[int, int]]:
-        """Right verdicts and cases of each kind."""
-        kinds = dict.fromkeys(case.kind for case in self.cases)
-        rows = {kind: [case.right for case in self.cases if case.kind == kind] for kind in kinds}
-        return {kind: (sum(row), len(row)) for kind, row in rows.items()}
+class CircuitTest(PlantedTest[CircuitCase]):
+    """Every planted circuit and every untrained model."""
 
     @property
     def failures(self) -> tuple[str, ...]:
@@ -100,23 +91,17 @@ def circuits(rng: torch.Generator, gauge: int = 0) -> Iterator[Specimen]:
         rng: What sizes and scalars are drawn with.
         gauge: Seed of the gauge.
     """
-
-    def whole(low: int, high: int) -> int:
-        return int(torch.randint(low, high + 1, (), generator=rng))
-
-    def uniform(low: float, high: float) -> float:
-        return low + (high - low) * torch.rand((), generator=rng).item()
-
-    d, n = whole(3, 6), whole(14, 20)
+    draw = Draw(rng)
+    d, n = draw.whole(3, 6), draw.whole(14, 20)
     task = LinearRegression(n_dims=d, n_points=n)
-    eta = uniform(0.8, 1.2) * optimal_step(task).eta
+    eta = draw.uniform(0.8, 1.2) * optimal_step(task).eta
     model = regauge(copy_then_descend(d, n, eta), gauge)
     yield Specimen("copy, then a step", model, task, WANTED)
     yield Specimen("copy, then a step, beside heads that nobody reads", with_idle_heads(model), task, WANTED)
-    period, vocabulary = whole(4, 8), whole(12, 20)
-    n = period * whole(2, 3)
+    period, vocabulary = draw.whole(4, 8), draw.whole(12, 20)
+    n = period * draw.whole(2, 3)
     sequences = RepeatedSequence(n_dims=vocabulary, n_points=n, period=period)
-    yield Specimen("induction", regauge(induction(vocabulary, n, uniform(2.0, 4.0)), gauge), sequences, WANTED)
+    yield Specimen("induction", regauge(induction(vocabulary, n, draw.uniform(2.0, 4.0)), gauge), sequences, WANTED)
 
 
 @torch.no_grad()

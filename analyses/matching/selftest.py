@@ -14,6 +14,7 @@ from mesascope.models import (
     HookedRegressor,
     LinearRegression,
     copy_then_descend,
+    descend_on_weights,
     gd_plus_plus,
     gradient_descent,
     induction,
@@ -106,6 +107,9 @@ def constructions(rng: torch.Generator) -> Iterator[Planted]:
     eta = draw.uniform(0.1, 2.0)
     yield Planted("copy", copy_then_descend(d, t, eta), "neighbour copy, then 1 step of GD", {"η": [eta]})
     yield Planted("induction", induction(d, t, eta), "induction as 1 step of GD", {"η": [eta]})
+    n = draw.whole(1, 3)
+    on_w = descend_on_weights(d, t, [eta] * n)
+    yield Planted("GD on w", on_w, f"{steps(n, 'GD')} on w (scratch tokens)", {"η": [eta]})
     alpha, k = math.exp(draw.uniform(-6.0, -2.0)), draw.whole(1, 3)
     for form in get_args(NewtonForm):
         said = form.replace("_", " ")

@@ -12,7 +12,15 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from mesascope.analyses.matching.layer_match import BEYOND, NAMED
-from mesascope.models import HookedRegressor, MesascopeError, RegressorConfig, copy_then_descend, induction, newton
+from mesascope.models import (
+    HookedRegressor,
+    MesascopeError,
+    RegressorConfig,
+    copy_then_descend,
+    descend_on_weights,
+    induction,
+    newton,
+)
 from mesascope.models.constructions.gauge import has_free_basis
 from mesascope.models.constructions.newton_schulz import FORMS
 from mesascope.probes import LayerOperator, align, layer_maps, outer_vectors
@@ -70,6 +78,11 @@ def constructions_of(cfg: RegressorConfig) -> list[Construction]:
         for form in FORMS
     ]
     found += [
+        Construction(
+            f"{n} step{'s' * (n != 1)} of GD on w (scratch tokens)",
+            "η",
+            lambda eta: descend_on_weights(*shape, [eta] * n, dtype=torch.float64),
+        ),
         Construction(
             "neighbour copy, then 1 step of GD",
             "η",
