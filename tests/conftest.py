@@ -22,12 +22,12 @@ def unchecked_shapes() -> Iterator[None]:
 
 
 def tiny(about: str = "A specimen for tests.") -> RunConfig:
-    """One layer of linear self-attention in two dimensions; trains in a second."""
+    """One layer of linear self-attention in two dimensions; trains in a few seconds."""
     return RunConfig(
         about=about,
         model=RegressorConfig.linear_self_attention(n_dims=2, n_points=7, n_layers=1),
         task=LinearRegression(n_dims=2, n_points=7),
-        training=GramTraining(n_steps=60, batch_size=256),
+        training=GramTraining(n_steps=60, batch_size=256, polish_pool=1024),
     )
 
 
