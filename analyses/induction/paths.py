@@ -1,6 +1,7 @@
 """Which paths from copy heads to query heads are cut."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 from mesascope.analyses.induction.answers import at_least
@@ -9,43 +10,42 @@ from mesascope.analyses.induction.reading import HeadReading
 from mesascope.analyses.induction.verdict import MATTERS
 from mesascope.probes.ablation import Head, Knockout
 
-MAX_COPIES, MAX_QUERIES = 4, 8
-"""Most copy heads and query heads between which paths are cut."""
+MAX_PAIRS = 32
+"""Most pairs of a copy head and a query head between which paths are cut: they are drawn, and bear on no verdict."""
 Side = Literal["heads", "readers"]
 """Of a cut: the copy heads that write, or the query heads that read."""
 SIDES: tuple[Side, Side] = ("heads", "readers")
 
 
-def path_knockouts(copies: Sequence[HeadReading], queries: Sequence[HeadReading], losses: Losses) -> Asked:
-    """All copy heads into all query heads behind them, and by what they are read as; then single heads of either side.
+def between(writers: Sequence[Head], readers: Sequence[Head]) -> Knockout:
+    """All paths from some heads to others; those stand in it that have another to reach, or to be reached by."""
+    return Knockout(
+        tuple(writer for writer in writers if any(writer[0] < reader[0] for reader in readers)),
+        "mean",
+        tuple(reader for reader in readers if any(writer[0] < reader[0] for writer in writers)),
+    )
 
-    Where there are many, those copy heads without which the loss is the largest, and those query heads that follow the
-    most.
+
+def path_knockouts(copies: Sequence[HeadReading], queries: Sequence[HeadReading], losses: Losses) -> Asked:
+    """All copy heads into all query heads behind them, and by use; then single heads of either side; then pairs.
+
+    Of many pairs, those of the copy heads without which the loss is the largest, and then of the query heads that
+    follow the most.
 
     Args:
         copies: The copy heads.
         queries: The query heads.
         losses: Of single ablations.
     """
-    copies = [copy for copy in copies if any(copy.layer < query.layer for query in queries)]
-    queries = [query for query in queries if any(copy.layer < query.layer for copy in copies)]
-    costliest = _first(copies, MAX_COPIES, lambda head: _cost(head, losses))
-    strongest = _first(queries, MAX_QUERIES, lambda head: head.query.strength)
-    writers = tuple(head.place for head in costliest if any(head.layer < query.layer for query in strongest))
-    readers = tuple(head.place for head in strongest if any(copy.layer < head.layer for copy in costliest))
-    if not readers:
+    joint = between([head.place for head in copies], [head.place for head in queries])
+    if not joint.readers:
         return []
-    joint = Knockout(writers, "mean", readers)
-    cuts = [joint, *(Knockout(writers, "mean", readers, (use,)) for use in joint.uses)]
+    cuts = [joint, *(replace(joint, uses=(use,)) for use in joint.uses)]
     cuts += [only(joint, side, head) for side in SIDES for head in getattr(joint, side)]
-    cuts += [Knockout((w,), "mean", (r,)) for w in writers for r in readers if w[0] < r[0]]
+    pairs = [(copy, query) for copy in copies for query in queries if copy.layer < query.layer]
+    pairs.sort(key=lambda pair: (_cost(pair[0], losses), pair[1].query.strength), reverse=True)
+    cuts += [between([copy.place], [query.place]) for copy, query in pairs[:MAX_PAIRS]]
     return [(cut, "path") for cut in dict.fromkeys(cuts)]
-
-
-def _first(heads: Sequence[HeadReading], most: int, by: Callable[[HeadReading], float]) -> list[HeadReading]:
-    """Those with the most of something, layer by layer."""
-    chosen = sorted(heads, key=by, reverse=True)[:most]
-    return [head for head in heads if head in chosen]
 
 
 def _cost(head: HeadReading, losses: Losses) -> float:
@@ -55,15 +55,13 @@ def _cost(head: HeadReading, losses: Losses) -> float:
 
 def only(joint: Knockout, side: Side, head: Head) -> Knockout:
     """What one query head reads of all copy heads before it, or all query heads behind it read of one copy head."""
-    if side == "readers":
-        return Knockout(tuple(writer for writer in joint.heads if writer[0] < head[0]), "mean", (head,))
-    return Knockout((head,), "mean", tuple(reader for reader in joint.readers if head[0] < reader[0]))
+    return between(joint.heads, (head,)) if side == "readers" else between((head,), joint.readers)
 
 
 def without(joint: Knockout, side: Side, head: Head) -> Knockout:
     """All paths but those of one head."""
     rest = tuple(other for other in getattr(joint, side) if other != head)
-    return Knockout(joint.heads, "mean", rest) if side == "readers" else Knockout(rest, "mean", joint.readers)
+    return between(joint.heads, rest) if side == "readers" else between(rest, joint.readers)
 
 
 def remaining_knockouts(losses: Losses) -> Asked:

@@ -24,16 +24,30 @@ def test_only_heads_with_one_to_read_or_to_be_read_by_are_cut():
     assert asked([head(1, 0)], [head(1, 1)]) == asked([], [head(1, 1)]) == asked([head(1, 0)], []) == []
 
 
-def test_of_many_copy_heads_those_are_cut_whose_ablation_costs_the_most():
-    costs = {0: 2.0, 1: 50.0, 2: 40.0, 3: 3.0, 4: 60.0, 5: 30.0}
+def test_however_many_heads_there_are_the_joint_cut_is_of_them_all():
+    copiers, askers = [(0, place) for place in range(6)], [(1, place) for place in range(12)]
+    cuts = asked([head(*place) for place in copiers], [head(*place) for place in askers])
+    assert cuts[0] == Knockout(tuple(copiers), "mean", tuple(askers))
+    assert {cut.heads for cut in cuts if cut.readers == tuple(askers)} >= {(place,) for place in copiers}
+    assert {cut.readers for cut in cuts if cut.heads == tuple(copiers)} >= {(place,) for place in askers}
+
+
+def test_costly_copy_heads_behind_the_strong_query_heads_hide_no_path():
+    copies = [*(head(0, place) for place in range(2)), *(head(2, place) for place in range(4))]
+    queries = [*(head(1, place, query=0.9) for place in range(8)), *(head(3, place, query=0.6) for place in range(2))]
+    effects = [readings.without((2, place), 50.0) for place in range(4)]
+    cuts = asked(copies, queries, *effects)
+    assert len(cuts[0].heads) == 6 and len(cuts[0].readers) == 10
+    assert all(min(cut.heads) < max(cut.readers) for cut in cuts)
+
+
+def test_of_many_pairs_those_are_cut_of_the_costliest_copy_heads_and_the_strongest_query_heads():
+    costs = {0: 2.0, 1: 50.0, 2: 3.0}
     effects = [readings.without((0, place), cost) for place, cost in costs.items()]
-    cuts = asked([head(0, place) for place in costs], [head(1, 0)], *effects)
-    assert cuts[0].heads == ((0, 1), (0, 2), (0, 4), (0, 5))
-
-
-def test_of_many_query_heads_those_are_cut_that_follow_the_most():
-    cuts = asked([head(0, 0)], [head(1, place, query=0.5 + 0.04 * place) for place in range(10)])
-    assert cuts[0].readers == tuple((1, place) for place in range(2, 10))
+    queries = [head(1, place, query=0.5 + 0.01 * place) for place in range(20)]
+    cuts = asked([head(0, place) for place in costs], queries, *effects)
+    pairs = [(cut.heads[0][1], cut.readers[0][1]) for cut in cuts if len(cut.heads) == len(cut.readers) == 1]
+    assert pairs == [(1, place) for place in reversed(range(20))] + [(2, place) for place in reversed(range(8, 20))]
 
 
 def test_a_head_is_cut_from_all_that_it_can_reach():
@@ -43,6 +57,7 @@ def test_a_head_is_cut_from_all_that_it_can_reach():
     assert only(joint, "heads", (1, 1)) == Knockout(((1, 1),), "mean", ((2, 1),))
     assert without(joint, "readers", (1, 0)) == Knockout(((0, 0), (1, 1)), "mean", ((2, 1),))
     assert without(joint, "heads", (1, 1)) == Knockout(((0, 0),), "mean", ((1, 0), (2, 1)))
+    assert without(joint, "heads", (0, 0)) == Knockout(((1, 1),), "mean", ((2, 1),))
 
 
 def test_all_but_one_are_cut_only_where_no_head_matters_by_itself():
