@@ -80,7 +80,7 @@ def stored(store: Store, key: str, name: str) -> dict[str, Any] | None:
     content = store.read(key, name)
     if not isinstance(content, dict) or not content.keys() >= {"applies", "seconds", "cpu_seconds"}:
         return None
-    return content if not content["applies"] or content.keys() >= {"headlines", "claims", "data"} else None
+    return content if not content["applies"] or content.keys() >= {"headlines", "claims", "warnings", "data"} else None
 
 
 def in_a_line(error: BaseException) -> str:

@@ -26,6 +26,8 @@ class Row:
     """The most important claims of each analysis."""
     numbers: dict[str, float] = field(default_factory=dict)
     """Numbers of the table that are no headline, such as the loss."""
+    warnings: tuple[str, ...] = ()
+    """What its analyses say that a reader must know before believing them, each once."""
     not_asked: tuple[str, ...] = ()
     """Analyses that do not apply to it."""
     seconds: float = 0.0
@@ -65,7 +67,8 @@ class Row:
             value, null = (None, None) if claim is None else (claim.value, claim.null)
             cells |= {f"{name}.value": value, f"{name}.low": low, f"{name}.high": high, f"{name}.null": null}
         cells |= {"seconds": round(self.seconds, 2), "cpu_seconds": round(self.cpu_seconds, 2)}
-        return {**cells, "key": self.key, "error": self.error or None}
+        warnings = " ".join(self.warnings) or None
+        return {**cells, "key": self.key, "warnings": warnings, "error": self.error or None}
 
 
 def read_row(store: Store, source: str, key: str, about: dict[str, Any], analyses: Sequence[str]) -> Row:
@@ -83,6 +86,7 @@ def read_row(store: Store, source: str, key: str, about: dict[str, Any], analyse
         about,
         headlines={name: _claims(content, content["headlines"]) for name, content in applied.items()},
         numbers=numbers,
+        warnings=tuple(dict.fromkeys(warning for content in applied.values() for warning in content["warnings"])),
         not_asked=tuple(name for name in found if name not in applied),
         seconds=sum((content["seconds"] for content in found.values()), 0.0),
         cpu_seconds=sum((content["cpu_seconds"] for content in found.values()), 0.0),

@@ -52,8 +52,8 @@ class Sweep(Result):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What is missing."""
-        return tuple(f"{row.source} is not whole: {row.error}" for row in self.failed)
+        """What the analyses warn of, checkpoint by checkpoint; copies are not warned of again."""
+        return tuple(f"{row.source}: {warning}" for row in self.rows if row.copy_of is None for warning in row.warnings)
 
     def _whole(self) -> Claim:
         done, copies = len(self.rows) - len(self.failed), sum(row.copy_of is not None for row in self.rows)

@@ -16,8 +16,8 @@ from mesascope.models.files import write_atomically
 
 GUIDE = (
     "Under the name of an analysis stands the verdict of its first claim. Its number, interval and null are in "
-    "<code>summary.csv</code>, with what went wrong, all claims in <code>claims.csv</code>, everything else under "
-    "<code>checkpoints/KEY</code>. The loss is relative to that of predicting zero."
+    "<code>summary.csv</code>, with warnings and what went wrong, all claims in <code>claims.csv</code>, all else "
+    "under <code>checkpoints/KEY</code>. The loss is relative to that of predicting zero."
 )
 """How to read the table of checkpoints."""
 
@@ -48,7 +48,6 @@ def write_sweep(sweep: Sweep, out: str | Path, command: str = "") -> Written:
     settings, found = sweep.settings, {sweep.name: Found.of(sweep)}
     failed = {row.source: row.error for row in sweep.failed}
     content = content_of(found, {}, headline_sentences(sweep), settings.seed, command, failed=failed)
-    content["warnings"] = []  # of what is missing, which is named as failed
     rows = finite(sweep.table())
     looked_at = [("Analyses", ", ".join(settings.analyses)), ("Prompts", f"{settings.n_prompts:,} to fit readouts on")]
     dress = Dress("sweep", sweep.title, looked_at, [_checkpoints(sweep, rows)], "summary.json")
@@ -83,7 +82,8 @@ def _checkpoints(sweep: Sweep, rows: list[dict[str, Any]]) -> Table:
     """What fits on a page; what is the same for all checkpoints is said once."""
     names = sweep.settings.analyses
     parts = {f"{name}.{part}" for name in names for part in ("value", "low", "high", "null")}
-    shown = [key for key in (rows[0] if rows else {}) if key not in {"copy_of", "key", "format", "error"} | parts]
+    not_shown = {"copy_of", "key", "format", "warnings", "error"} | parts
+    shown = [key for key in (rows[0] if rows else {}) if key not in not_shown]
     loaded = [row for row in rows if row["key"] is not None]
     constant = [key for key in shown if len({row[key] for row in loaded}) == 1 < len(loaded)]
     same = {key: loaded[0][key] for key in constant if key not in {"checkpoint", "state", *names}}

@@ -37,6 +37,12 @@ def test_sweep_fails_and_says_which_after_all_others_are_done(run, tiny_run, tmp
     assert code == 1 and content["data"]["n_run"] == 0 and len(content["data"]["rows"]) == 2
 
 
+def test_sweep_warns_of_what_its_analyses_warn_of_and_does_not_fail(run, tiny_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(package.Sweep, "warnings", ("runs/a: beware",))
+    code, _, err = run("sweep", tiny_run, "--out", tmp_path, *CHEAP)
+    assert code == 0 and err == "warning: runs/a: beware\n"
+
+
 def test_sweep_submits_to_a_cluster(run, tiny_run, tmp_path, monkeypatch):
     monkeypatch.setattr(package, "Cluster", Here)
     options = ("--cluster", "slurm", "--partition", "cpu", "--minutes", "5", "--cpus", "2", "--jobs", "7")

@@ -75,7 +75,8 @@ def sweep(
     else:
         _show(result)
         print(*written, sep="\n")
-    warn(result.warnings, "[bold red]failed:[/]")
+    warn(result.warnings)
+    warn((f"{row.source} is not whole: {row.error}" for row in result.failed), "[bold red]failed:[/]")
     if result.failed:
         raise typer.Exit(1)
 

@@ -13,7 +13,7 @@ from mesascope.analyses.sweep.figures import NAMED
 from mesascope.analyses.sweep.job import STARTING
 from mesascope.models import MesascopeError
 
-from ..conftest import few_prompts
+from ..conftest import GARG, few_prompts
 from ..report.conftest import Page
 from .conftest import CHEAP, Here
 
@@ -40,7 +40,6 @@ def test_broken_foreign_and_copied_checkpoints_are_lines_of_the_table(runs, tmp_
     assert result.failed == (broken, foreign)
     done = result.claims[0]
     assert done.value == 2 and done.verdict == "2 failed" and "1 of them copies" in done.text
-    assert [warning.partition(" is not whole")[0] for warning in result.warnings] == [broken.source, foreign.source]
 
 
 def test_what_is_done_is_not_measured_again_and_equal(runs, tmp_path):
@@ -172,7 +171,19 @@ def test_json_and_page_hold_the_same(written):
     assert [f'id="plot-sweep-{name}"' in page for name in CHEAP] == [True, True]
     assert json.loads(Page(page).script("report")) == content
     assert [sentence["claims"] for sentence in content["verdict"]] == [["sweep.done"], *([f"sweep.{n}"] for n in CHEAP)]
-    assert content["failed"] == {row.source: row.error for row in result.failed} and content["warnings"] == []
+    assert content["failed"] == {row.source: row.error for row in result.failed} and content["warnings"] == [
+        *result.warnings
+    ]
+
+
+def test_what_an_analysis_warns_of_is_told_under_the_checkpoints_name(runs, tmp_path):
+    assert run(runs, tmp_path)[0].warnings == ()  # a run of our own records its scale of w
+    wrong = sweep_checkpoints([str(GARG), f"{GARG}/."], tmp_path, CHEAP[:1], 80, w_std=8.0, executor=Here())
+    (warning,) = wrong.warnings  # its copy is not warned of again
+    assert warning.startswith(f"{GARG}: The stated scale of w") and "does not look like" in warning
+    assert [f"{GARG}: {row['warnings']}" for row in wrong.table()] == [warning] * 2
+    files = write_sweep(wrong, tmp_path)
+    assert warning in Page(files.html.read_text()).text and warning in json.loads(files.json.read_text())["warnings"]
 
 
 def test_the_table_says_once_what_is_the_same_for_all(written):
