@@ -75,8 +75,9 @@ class Comparison(Result):
 
     @property
     def failed(self) -> dict[str, str]:
-        """Why each analysis that applies to a checkpoint could not run."""
-        return {f"{name} of {side.name}": error for side in self.sides for name, error in side.failed.items()}
+        """Why predictions could not be compared, and each analysis that applies to a checkpoint could not run."""
+        analyses = {f"{name} of {side.name}": error for side in self.sides for name, error in side.failed.items()}
+        return {f"predictions of {self.checkpoints[i]}": why for i, why in self.paired.failed.items()} | analyses
 
     @property
     def not_shared(self) -> dict[str, str]:
@@ -117,6 +118,9 @@ class Comparison(Result):
             text = f"{mine} and {reference} {'are one predictor' if is_bare else 'have the same weights'}."
             return Claim(id_, text, 0.0, (0.0, 0.0), 0.0, SAME)
         text = f"{mine} against {reference}: "
+        known = self.paired.both_predict(index)
+        if not known:
+            text += "predictions could not be compared, and "
         if distance is not None:
             text += f"predictions are {distance.value:.3g} of the loss of predicting zero apart, and "
         text += f"{n_differ} of {len(own)} numbers differ"
@@ -127,7 +131,7 @@ class Comparison(Result):
             verdict = DIFFERS
         else:
             judged = [d.verdict for d in own if d.p is not None]
-            verdict = NONE if apart.high <= TOLERANCE and OPEN not in judged else OPEN
+            verdict = NONE if known and apart.high <= TOLERANCE and OPEN not in judged else OPEN
         if distance is None:
             return Claim(id_, text + ".", None, None, None, verdict)
         return Claim(id_, text + ".", distance.value, distance.ci, 0.0, verdict)
@@ -197,7 +201,7 @@ def compare(
 
     Raises:
         MesascopeError: There are fewer than two, their tasks or seeds differ, no point is read by all, or there is no
-            such analysis.
+            such analysis, or `n_paired` is less than 20.
     """
     chosen = choose_analyses(analyses, DEFAULT)
     if len(checkpoints) < 2:
@@ -207,14 +211,15 @@ def compare(
     names, points = unique([scope.source for scope in scopes]), tuple(common_points(scopes))
     models = [identity(scope) for scope in scopes]
     identical = tuple(model == models[0] for model in models)
-    pairs = zip(scopes, names, strict=True)
-    sides = tuple(measure_side(scope, name, chosen, n_prompts, on_analysis) for scope, name in pairs)
+    # First, for it takes seconds: what it refuses is said before anything takes minutes.
     on_analysis("losses and predictions")
     paired = measure_pairs(scopes, n_paired)
+    pairs = zip(scopes, names, strict=True)
+    sides = tuple(measure_side(scope, name, chosen, n_prompts, on_analysis) for scope, name in pairs)
     differences = [
         difference
         for index in range(1, len(sides))
-        for difference in (_loss(sides, paired, index, identical), *_shared(sides[index], sides[0], identical[index]))
+        for difference in (*_loss(sides, paired, index, identical), *_shared(sides[index], sides[0], identical[index]))
     ]
     return Comparison(sides, identical, tuple(adjusted(differences)), paired, points, n_paired, scopes[0].seed)
 
@@ -243,12 +248,13 @@ def check_comparable(scopes: Sequence[Scope]) -> None:
             )
 
 
-def _loss(sides: Sequence[Side], paired: Paired, index: int, identical: Sequence[bool]) -> Difference:
-    """The difference in loss, paired by prompt."""
+def _loss(sides: Sequence[Side], paired: Paired, index: int, identical: Sequence[bool]) -> Iterator[Difference]:
+    """The difference in loss, paired by prompt; none where one of the two does not predict."""
     label = "loss: relative to that of predicting zero"
-    values = paired.loss(index), paired.loss(0)
     names = sides[index].name, sides[0].name
-    return Difference("loss", label, *names, values, paired.excess(index), null=0.0, same=identical[index])
+    mine, theirs, excess = paired.loss(index), paired.loss(0), paired.excess(index)
+    if mine is not None and theirs is not None and excess is not None:
+        yield Difference("loss", label, *names, (mine, theirs), excess, null=0.0, same=identical[index])
 
 
 def _shared(side: Side, reference: Side, identical: bool) -> Iterator[Difference]:

@@ -4,11 +4,12 @@ import shutil
 from dataclasses import replace
 
 import pytest
+import torch
 
 from mesascope.analyses import attach
 from mesascope.analyses.comparison import compare, write_comparison
 from mesascope.analyses.comparison.comparison import label_of, unique
-from mesascope.analyses.comparison.difference import DIFFERS, NONE, SAME
+from mesascope.analyses.comparison.difference import DIFFERS, NONE, OPEN, SAME
 from mesascope.analyses.registry import ANALYSES, Analysis
 from mesascope.models import (
     GradientDescent,
@@ -22,6 +23,7 @@ from mesascope.models.training.presets import read_preset
 
 from ..conftest import decoder, few_prompts
 from ..report.conftest import Page
+from ..report.planted import Planted
 
 CHEAP = ("performance", "readouts")
 
@@ -214,6 +216,32 @@ def test_an_analysis_that_cannot_run_on_one_costs_that_alone(tiny_run, tmp_path,
     report = write_comparison(result, tmp_path)
     assert report.failed == json.loads(report.json.read_text())["failed"] == result.failed
     assert "This report is not whole" in report.html.read_text()
+
+
+@pytest.mark.parametrize("bad", [0, 1])
+def test_a_model_that_diverged_costs_its_predictions_alone(tiny_run, tmp_path, bad):
+    scopes = [attach(tiny_run), attach(f"{tiny_run}@untrained")]
+    with torch.no_grad():
+        scopes[bad].hooked.attentions[0].W_V.fill_(math.nan)
+    matching = Analysis(lambda scope, n_prompts: Planted())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(ANALYSES, "matching", matching)
+        result = compare(scopes, ("performance", "matching"), 80, n_paired=40)
+    name = result.checkpoints[bad]
+    assert [*result.failed] == [f"predictions of {name}", f"performance of {name}"]
+    assert all("predicts NaN or infinity" in error for error in result.failed.values())
+    assert {d.id.partition(".")[0] for d in result.differences} == {"planted"}
+    (headline,) = result.headlines
+    assert headline.verdict == OPEN and headline.value is None and "could not be compared" in headline.text
+    report = write_comparison(result, tmp_path)
+    assert json.loads(report.json.read_text())["failed"] == result.failed
+    assert result.data()["losses"][bad] is None and result.data()["losses"][1 - bad] is not None
+
+
+def test_too_few_paired_prompts_are_refused_before_anything_is_measured(tiny_run, monkeypatch):
+    monkeypatch.setitem(ANALYSES, "matching", Analysis(lambda scope, n_prompts: pytest.fail("it was measured")))
+    with pytest.raises(MesascopeError, match="n_prompts=19: a comparison needs at least 20"):
+        compare([tiny_run, tiny_run], ("matching",), n_paired=19)
 
 
 def test_a_mistake_of_ours_is_raised(tiny_run, monkeypatch):

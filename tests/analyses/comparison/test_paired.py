@@ -32,8 +32,8 @@ def test_sums_are_those_of_all_prompts_at_once(scopes, paired):
 
 def test_a_model_beside_itself_is_nothing_away(scopes):
     paired = measure_pairs([scopes[0], scopes[0]], 40)
-    distance = paired.distance(1)
-    assert distance is not None and paired.excess(1).ci == distance.ci == (0.0, 0.0)
+    for found in (paired.distance(1), paired.excess(1)):
+        assert found is not None and found.ci == (0.0, 0.0)
 
 
 def test_pairing_says_more_than_two_intervals(garg):
@@ -41,11 +41,13 @@ def test_pairing_says_more_than_two_intervals(garg):
     other = attach(HookedRegressor(garg.hooked.cfg), task=garg.task)
     rng = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        for mine, theirs in zip(other.hooked.parameters(), garg.hooked.parameters(), strict=True):
-            mine.copy_(theirs + 0.01 * theirs.std(correction=0) * torch.randn(theirs.shape, generator=rng))
+        for noisy, weight in zip(other.hooked.parameters(), garg.hooked.parameters(), strict=True):
+            noisy.copy_(weight + 0.01 * weight.std(correction=0) * torch.randn(weight.shape, generator=rng))
     paired = measure_pairs([garg, other], 400)
-    apart = subtract(paired.loss(1), paired.loss(0))
-    narrow, wide = (found.high - found.low for found in (paired.excess(1), apart))
+    mine, theirs, excess = paired.loss(1), paired.loss(0), paired.excess(1)
+    assert mine is not None and theirs is not None and excess is not None
+    apart = subtract(mine, theirs)
+    narrow, wide = (found.high - found.low for found in (excess, apart))
     assert narrow < wide / 3
 
 
@@ -69,6 +71,40 @@ def test_models_without_a_common_point_are_refused(monkeypatch):
         common_points(scopes)
 
 
+@pytest.fixture(scope="module")
+def diverged():
+    model = decoder(2)
+    with torch.no_grad():
+        model.attentions[0].W_V.fill_(torch.nan)
+    return attach(model)
+
+
+def test_a_model_that_predicts_nan_costs_itself_alone(scopes, paired, diverged):
+    found = measure_pairs([scopes[0], diverged, scopes[1]], 200)
+    assert found.failed == {1: "a hooked model predicts NaN or infinity on 10 of 10 prompts"}
+    assert found.loss(1) is found.excess(1) is found.distance(1) is None
+    for mine, theirs in ((found.loss, paired.loss), (found.excess, paired.excess), (found.distance, paired.distance)):
+        assert mine(2) == theirs(1)
+
+
+def test_without_the_first_model_losses_are_known_and_nothing_is_subtracted(scopes, paired, diverged):
+    found = measure_pairs([diverged, scopes[1]], 200)
+    assert found.loss(1) == paired.loss(1) and found.excess(1) is found.distance(1) is None
+
+
+class Broken:
+    """A predictor with a mistake of ours."""
+
+    def predict(self, prompts):
+        raise ZeroDivisionError
+
+
+def test_a_mistake_of_ours_in_predictions_is_raised(scopes):
+    broken = attach(Broken(), task=scopes[0].task)
+    with pytest.raises(ZeroDivisionError):
+        measure_pairs([scopes[0], broken], 40)
+
+
 def test_too_few_prompts_are_refused(scopes):
     with pytest.raises(MesascopeError, match="n_prompts=19: a comparison needs at least 20"):
         measure_pairs(scopes, 19)
@@ -78,5 +114,6 @@ def test_tokens_are_no_numbers_to_be_apart():
     preset = read_preset("induction")
     scopes = [attach(HookedRegressor(preset.model, seed), task=preset.task) for seed in (0, 1)]
     paired = measure_pairs(scopes, 20)
-    assert paired.distance(1) is None
-    assert 0.9 < paired.loss(1).value < 1.5  # untrained: no better than chance
+    loss = paired.loss(1)
+    assert paired.distance(1) is None and loss is not None
+    assert 0.9 < loss.value < 1.5  # untrained: no better than chance
