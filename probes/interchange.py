@@ -5,10 +5,11 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from transformer_lens.tools.analysis.projection_kernel import orthonormal_subspace
 
 Stream = Float[Tensor, "batch pos d_model"]
 Features = Float[Tensor, "batch d_features"]
+ROUNDING = 1e-6
+"""Of a difference of activations: what is shorter is none."""
 
 
 @dataclass(frozen=True)
@@ -73,21 +74,21 @@ class PatternInterchange:
         inverse = torch.linalg.pinv(G / scale / scale[:, None], hermitian=True, rtol=1e-10) / scale / scale[:, None]
         return PatternInterchange(coef, inverse[:rank] @ along.mT, _own_share(G, rank))
 
-    def beside(self, h: Features) -> Float[Tensor, "d_features n"] | None:
-        """Orthonormal directions in which activations vary and what is read does not: a placebo's, at most one a row.
-
-        They are differences of neighbouring rows, less what this interchange makes of their readings. None if
-        activations vary in no other direction.
-        """
-        differences = (h - h.roll(1, 0)).double()
-        rest = differences - (differences @ self.coef) @ self.pattern
-        if rest.norm() <= 1e-6 * differences.norm():
-            return None
-        return orthonormal_subspace(rest.mT).basis
-
     def __call__(self, base: Features, source: Features) -> Features:
         """The base with the source's readings."""
         return base + ((source - base) @ self.coef) @ self.pattern
+
+    def placebo(self, base: Features, source: Features) -> Features:
+        """The base moved as far towards the source, by what the interchange leaves of their difference.
+
+        What is read stays, and all else goes the same part of its way, held readings included. The same as the base
+        where source and base differ in nothing else.
+        """
+        moved = self(base, source) - base
+        rest = source - base - moved
+        size = rest.norm(dim=1, keepdim=True)
+        scale = (moved.norm(dim=1, keepdim=True) / size).where(size > ROUNDING * (rest + moved).norm(), 0.0)
+        return base + rest * scale
 
 
 def _own_share(G: Float[Tensor, "n n"], rank: int) -> float:

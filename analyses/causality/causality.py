@@ -11,7 +11,8 @@ from mesascope.analyses.causality.site_readouts import Key, Look, fit_sites
 from mesascope.analyses.causality.tracing import N_BLOCKS, Tally, trace
 from mesascope.analyses.claim import Claim, Figure, Result
 from mesascope.analyses.scope import Scope
-from mesascope.models import FilterLearner, LeastSquares, LinearRegression, MesascopeError, bayes_optimal
+from mesascope.models import FilterLearner, LeastSquares, MesascopeError, Ridge
+from mesascope.models.tasks import Regression
 
 N_TWIN_PAIRS, N_TWIN_BATCHES = 4 * N_BLOCKS, 2
 """Pairs for each untrained twin, and in how many batches at the least: a twin has no interval of its own."""
@@ -109,12 +110,13 @@ def trace_causes(
         seed: Seed of the prompts; default the scope's.
         n_prompts: Prompts to fit the readouts on, those of untrained twins too: with many features, R² grows with them.
         n_pairs: Pairs of base and source prompts, others than those.
-        learner: Whose variables are meant; default the Bayes-optimal learner of linear regression, which without noise
-            is least squares, and least squares of other tasks.
+        learner: Whose variables are meant, on a linear task; default least squares, and under noise ridge with the
+            penalty noise variance over the variance of w's entries, which is Bayes-optimal for linear regression.
 
     Raises:
         MesascopeError: The model is a bare predictor, its activations leave all numbers, the task is discrete, there
-            are fewer than 160 prompts or 40 pairs, or w is determined at no point that the model reads.
+            are fewer than 160 prompts or 40 pairs, w is determined at no point that the model reads, or a learner is
+            given though the task is not linear in x.
 
     Source: Geiger et al. (2021) for interchange interventions; departures: real-valued variables, a slope in place of
     an accuracy, and two regressors, since against x·(w_A − w_B) alone a destroyed prediction has a slope of 1/2.
@@ -125,15 +127,22 @@ def trace_causes(
             f"{2 * N_BLOCKS} pairs"
         )
     scope = scope.reseeded(seed)
-    chosen = learner or _best_learner(scope)
+    if learner is not None and not scope.regression.linear:
+        raise MesascopeError(
+            f"learner={learner.label}: {scope.task.name} is not linear in x, and what is traced there are the labels "
+            "alone; leave learner= out"
+        )
+    chosen = learner or _best_learner(scope.regression)
     return scope.once(("causality", n_prompts, n_pairs, chosen), lambda: _trace(scope, n_prompts, n_pairs, chosen))
 
 
-def _best_learner(scope: Scope) -> FilterLearner:
+def _best_learner(task: Regression) -> FilterLearner:
     """Least squares a few points after w is determined is far from anything that a model would learn under noise."""
-    best = bayes_optimal(scope.task) if isinstance(scope.task, LinearRegression) else LeastSquares()
-    assert isinstance(best, FilterLearner)
-    return best
+    noise = task.noise_std**2
+    if noise == 0 or not task.linear:
+        return LeastSquares()
+    prior = (task.null_loss - noise) / (task.n_dims * task.inputs.mean_square)
+    return Ridge(noise / prior)
 
 
 def _trace(scope: Scope, n_prompts: int, n_pairs: int, learner: FilterLearner) -> Causes:
@@ -147,9 +156,8 @@ def _trace(scope: Scope, n_prompts: int, n_pairs: int, learner: FilterLearner) -
     twins = [run for run in runs if run is not None]
     effects = measure_effects(look, min(n_prompts, N_ABLATED)) if model.cfg.block == "transformer" else None
     causes = tuple(conclude(key, readouts[key], tallies[key], [twin[key] for twin in twins]) for key in look.keys)
-    return Causes(
-        causes, learner.label, point, effects, len(runs), len(runs) - len(twins), n_prompts, n_pairs, scope.seed
-    )
+    whose = learner.label if scope.regression.linear else "the labels"
+    return Causes(causes, whose, point, effects, len(runs), len(runs) - len(twins), n_prompts, n_pairs, scope.seed)
 
 
 def _trace_twin(look: Look, n_prompts: int, n_pairs: int) -> dict[Key, Tally] | None:

@@ -18,10 +18,11 @@ UNUSED = 0.1
 """Slope below which it is not."""
 READ = 0.05
 """Least R² that is worth a name."""
-USED_, PARTLY, NOT_USED = "used", "partly used", "decodable but not used"
+USED_, AT_LEAST, PARTLY, NOT_USED = "used", "at least partly used", "partly used", "decodable but not used"
+IN_USE = (USED_, AT_LEAST, PARTLY)
 NOT_DECODABLE, NOT_APART, UNDETERMINED = "not decodable", "not told apart", "undetermined"
 AS_UNTRAINED = "no more than untrained"
-STRENGTH = (USED_, PARTLY, NOT_USED, UNDETERMINED, NOT_APART, AS_UNTRAINED, NOT_DECODABLE)
+STRENGTH = (*IN_USE, NOT_USED, UNDETERMINED, NOT_APART, AS_UNTRAINED, NOT_DECODABLE)
 """Verdicts, that of a model being the strongest of any layer's."""
 N_DRAWN = 300
 """Pairs that are kept to be drawn."""
@@ -68,8 +69,16 @@ class Cause:
 
     @property
     def as_read(self) -> Estimate | None:
-        """The slope on what the readings predict, which are shrunk where the readout is weak."""
+        """The slope on what the readings predict, which are shrunk where the readout is weak; None of S."""
         return self.slopes.get("as read")
+
+    @property
+    def of_reading(self) -> Estimate | None:
+        """The slope in units of what can be read: as read, and of S, in which predictions are not linear, over R²."""
+        if self.slope is None or self.as_read is not None:
+            return self.as_read
+        r2 = max(self.r2.value, READ)
+        return Estimate(self.slope.value / r2, self.slope.low / r2, self.slope.high / r2)
 
     @property
     def null_r2(self) -> float:
@@ -84,24 +93,27 @@ class Cause:
 
     @property
     def verdict(self) -> str:
-        """Whether it is read there, beside the others and better than in untrained twins, and whether it is used.
-
-        Random linear attention holds S and b too, for it sums products of tokens: what is used is used all the same,
-        but what is not used was then not learned either.
-        """
+        """Whether it is read there, beside the others and better than in untrained twins, and whether it is used."""
         if self.r2.high <= self.null_r2:
             return NOT_DECODABLE
         if self.r2.low <= self.null_r2:
             return UNDETERMINED
-        if self.slope is None or self.as_read is None:
+        if self.slope is None or self.of_reading is None:
             return NOT_APART
         # A weak reading moves little, for its slope is at most its R²: not used is said if the reading moves nothing.
-        if self.slope.low > self.null and self.as_read.low > 0:
-            return USED_ if min(self.slope.low, self.as_read.low) >= USED else PARTLY
-        if max(self.as_read.high, self.slope.high) < UNUSED:
-            as_untrained = self.untrained_r2 is not None and self.r2.low <= self.untrained_r2.high
-            return AS_UNTRAINED if as_untrained else NOT_USED
+        low, high = (min(self.slope.low, self.of_reading.low), min(self.slope.high, self.of_reading.high))
+        if max(self.slope.high, self.of_reading.high) < UNUSED:
+            return self._unused
+        if self.slope.low > self.null and low > 0 and max(self.slope.low, self.of_reading.low) >= UNUSED:
+            return USED_ if low >= USED else PARTLY if high < USED else AT_LEAST
         return UNDETERMINED
+
+    @property
+    def _unused(self) -> str:
+        """Random linear attention holds S and b too, for it sums products of tokens: that was not learned either."""
+        if self.untrained_r2 is None or self.r2.low > self.untrained_r2.high:
+            return NOT_USED
+        return AS_UNTRAINED if self.r2.value <= self.untrained_r2.high else UNDETERMINED
 
     def data(self) -> dict[str, Any]:
         """Everything that the verdict rests on."""

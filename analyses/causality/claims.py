@@ -1,6 +1,7 @@
 """What the interchanges say, in sentences."""
 
 from collections.abc import Sequence
+from math import isfinite
 
 from mesascope.analyses.causality.cause import (
     AS_UNTRAINED,
@@ -21,11 +22,12 @@ def cause_claim(cause: Cause) -> Claim:
     r2 = f"read with R² = {fixed(cause.r2.value)} ({nulls})"
     text = f"Layer {cause.layer}, {cause.variable} {where}: {cause.verdict}; {r2}"
     slope = cause.slope
-    if slope is not None:
+    if slope is not None and not isfinite(slope.value):
+        text += ", moved alone the prediction leaves all numbers"
+    elif slope is not None:
         # What is read of nothing predicts nothing, and a slope on that is noise.
-        of_reading = (
-            "" if cause.verdict == NOT_DECODABLE else f"{_measured(cause.as_read)} of what the reading predicts; "
-        )
+        said = cause.as_read is not None and cause.verdict != NOT_DECODABLE
+        of_reading = f"{_measured(cause.as_read)} of what the reading predicts; " if said else ""
         text += f", moved alone the prediction follows with slope {fixed(slope.value)} ({of_reading}{_nulls(cause)})"
     elif cause.held:
         names = " and ".join(cause.held)

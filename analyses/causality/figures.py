@@ -88,7 +88,7 @@ def _slopes(groups: Sequence[Sequence[Cause]], result: "Causes") -> Figure:
         "predicts with A's value, beside minus what it predicts with the base's own: 1 (dashed) where the variable is "
         "all that the rest of the model uses, 0 where it is not used or the prediction merely breaks. All of the site: "
         "the whole activation of a prompt with A's context and the base's query, which is as much as passes there. "
-        "Placebo: as far towards A, in directions in which activations vary and the reading does not. Another readout: "
+        "Placebo: as far towards A, along all that leaves these readings as they are. Another readout: "
         "fitted to other prompts' values. Bars are 95% intervals over pairs, of untrained twins those in which one "
         "more would fall. A variable that is not told apart from another, which is read better, is not moved and has "
         "no first marker.",

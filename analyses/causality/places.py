@@ -19,7 +19,9 @@ def traced_point(scope: Scope) -> int:
     n_dims, n_points = scope.task.n_dims, scope.task.n_points
     read = scope.model.read_points(n_points)
     fewest = n_dims if scope.regression.linear else 1
-    wanted = min(scope.task.late, n_points - 1 - SPARE) if len(read) > 1 else n_points - 1
+    # With as many points as w has entries, noise alone would be all of what least squares predicts.
+    late = max(scope.task.late, n_dims + SPARE) if scope.regression.linear else scope.task.late
+    wanted = min(late, n_points - 1 - SPARE) if len(read) > 1 else n_points - 1
     point = max(wanted, fewest)
     if point not in read:
         raise MesascopeError(

@@ -2,12 +2,11 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from transformer_lens.tools.analysis.interchange import NormMatchedPlacebo, SubspaceInterchange
+from transformer_lens.tools.analysis.interchange import SubspaceInterchange
 from transformer_lens.tools.analysis.projection_kernel import orthonormal_subspace
 
 from mesascope.analyses.causality.site_readouts import Key, Look, SiteReadout
@@ -52,10 +51,8 @@ class Pair:
     theirs: Values
 
     def read_regressors(self, key: Key, found: SiteReadout) -> Float[Tensor, "batch 2"]:
-        """The same with the readings in place of the values; of S, in which predictions are not linear, the values."""
+        """The same with the readings in place of the values; not of S, in which predictions are not linear."""
         hook, site, variable = key
-        if variable == "S":
-            return self.regressors(variable)
         base, source = (found.readout.predict(site.read(run.activations[hook])) for run in (self.base, self.source))
         sides = self.mine.predict_from(variable, source), -self.mine.predict_from(variable, base)
         return torch.stack(sides, dim=1)
@@ -130,9 +127,9 @@ def _moves(key: Key, found: SiteReadout, pair: Pair, nulls: bool) -> Iterator[tu
     yield "ceiling", source if variable == "y" else context
     if found.readout.coef_.any():
         yield "least", SubspaceInterchange(orthonormal_subspace(found.readout.coef_).basis)(base, source)
-        beside = found.alone.beside(base) if found.separate else None
-        if beside is not None:
-            yield "placebo", NormMatchedPlacebo(cast(SubspaceInterchange, found.alone), beside)(base, source)
+        placebo = found.alone.placebo(base, source)
+        if found.separate and (placebo != base).any():
+            yield "placebo", placebo
 
 
 def _record(tally: Tally, key: Key, found: SiteReadout, pair: Pair, name: str, change: Moved) -> None:
@@ -141,10 +138,13 @@ def _record(tally: Tally, key: Key, found: SiteReadout, pair: Pair, name: str, c
     # With the whole site the prediction's context passes, of which w is what the learner makes.
     z = pair.regressors("w" if name == "ceiling" and variable != "y" else variable)
     bound = BOUND * pair.mine.y.square().mean().sqrt() + z.sum(1).abs()
-    change = change.nan_to_num().clamp(-bound, bound)
+    change = change.clamp(-bound, bound)
+    if name not in ("alone", "ceiling"):  # a control that destroys the run follows nothing
+        change = change.nan_to_num()
     tally.move(name, block, z, change)
-    if name == "alone":
+    if name == "alone" and variable != "S":
         tally.move("as read", block, pair.read_regressors(key, found), change)
+    if name == "alone":
         tally.points.append(torch.stack([z.sum(1).cpu(), change.cpu()], dim=1))
 
 

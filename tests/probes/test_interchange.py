@@ -104,18 +104,18 @@ def test_whole_scratch_tokens_carry_the_context():
     torch.testing.assert_close(preds, (base.xs[:, -1] * w).sum(-1))
 
 
-def test_a_placebos_directions_are_those_of_the_data_and_leave_what_is_read():
-    h, (W, held) = correlated(d=6), readouts()
-    h = h - h.mean(0)
-    h[:, 5] = h[:, 4]  # nothing varies along e5 − e4
-    beside = PatternInterchange.of(W, h.T.cov(), held).beside(h[:20])
-    assert beside is not None and beside.shape == (6, 3)  # five directions vary, two of them are read
-    torch.testing.assert_close(beside.mT @ beside, torch.eye(3, dtype=D))
-    assert (W.mT @ beside).abs().max() < 1e-9
-    assert (beside[5] - beside[4]).abs().max() < 1e-9
+def test_a_placebo_goes_as_far_towards_the_source_by_what_the_interchange_leaves():
+    h, (W, held) = correlated(d=9), readouts(d=9)
+    base, source = h[:50], h[50:100]
+    interchange = PatternInterchange.of(W, h.T.cov(), held)
+    moved, change = interchange.placebo(base, source) - base, interchange(base, source) - base
+    torch.testing.assert_close(moved.norm(dim=1), change.norm(dim=1))
+    assert (moved @ W).abs().max() < 1e-9
+    torch.testing.assert_close(torch.cosine_similarity(moved, source - base - change), torch.ones(50, dtype=D))
 
 
-def test_where_nothing_else_varies_there_is_no_placebo():
+def test_where_nothing_else_varies_a_placebo_does_not_move():
     W, pattern = torch.randn(6, 1, dtype=D), torch.randn(1, 6, dtype=D)
     h = torch.randn(200, 1, dtype=D) @ pattern
-    assert PatternInterchange.of(W, h.T.cov()).beside(h[:20]) is None
+    base, source = h[:20], h[20:40]
+    assert torch.equal(PatternInterchange.of(W, h.T.cov()).placebo(base, source), base)

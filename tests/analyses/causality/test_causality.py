@@ -8,6 +8,7 @@ import torch
 from mesascope.analyses import attach
 from mesascope.analyses import scope as scope_module
 from mesascope.analyses.causality import trace_causes
+from mesascope.analyses.causality.cause import IN_USE
 from mesascope.analyses.claim import finite
 from mesascope.models import (
     HookedRegressor,
@@ -16,6 +17,7 @@ from mesascope.models import (
     MesascopeError,
     RegressorConfig,
     Sine,
+    SparseLinearRegression,
     descend_on_weights,
 )
 from mesascope.models.inputs import Gaussian
@@ -86,12 +88,10 @@ def test_the_placebo_moves_nothing_towards_the_source(with_w):
     assert with_w.of("w")[3].slope.low > with_w.of("w")[3].null
 
 
-def test_a_placebo_can_fail_where_something_that_is_not_read_is_used():
+def test_a_placebo_can_fail_where_something_that_is_not_read_is_used(with_w):
     """Behind the last step w is used and b is not: beside b, a move towards the source carries its w over."""
-    scope, learner = holds_w()
-    result = trace_causes(scope, learner=learner, n_prompts=600, n_pairs=400)
-    assert result.of("b")[3].slopes["placebo"].low > 0.5
-    assert slopes(result.of("b"))[3] == pytest.approx(0.0, abs=1e-3)
+    assert with_w.of("b")[3].slopes["placebo"].low > 0.5
+    assert slopes(with_w.of("b"))[3] == pytest.approx(0.0, abs=1e-3)
 
 
 def test_in_tokens_of_examples_w_is_not_decodable_and_y_is_used():
@@ -116,13 +116,13 @@ def test_newtons_method_uses_b_until_it_is_read_and_never_a_w():
 def test_an_untrained_model_uses_nothing(name):
     cfg = FAMILIES[name]
     result = trace_causes(attach(HookedRegressor(cfg), task=task_of(cfg)), n_prompts=160, n_pairs=40)
-    assert not {"used", "partly used"} & {cause.verdict for cause in result.causes}
+    assert not set(IN_USE) & {cause.verdict for cause in result.causes}
 
 
 def test_an_untrained_lstm_uses_nothing_and_says_that_it_has_no_components():
     cfg = FAMILIES["lstm"]
     result = trace_causes(attach(HookedRegressor(cfg), task=task_of(cfg)), n_prompts=160, n_pairs=40)
-    assert not {"used", "partly used"} & {cause.verdict for cause in result.causes}
+    assert not set(IN_USE) & {cause.verdict for cause in result.causes}
     assert result.effects is None
     assert "neither heads nor MLPs" in result.warnings[0]
     assert [figure.id for figure in result.figures()] == ["causality-slope", "causality-pairs"]
@@ -189,6 +189,20 @@ def test_under_noise_the_variables_are_those_of_the_best_learner():
     assert trace_causes(noisy, n_prompts=160, n_pairs=40).learner == "ridge r=1"
 
 
+def test_of_sparse_w_under_noise_ridge_knows_how_large_w_is_and_more_points_are_seen_than_it_has_entries():
+    task = SparseLinearRegression(n_dims=8, n_points=20, sparsity=2, noise_std=0.5)
+    cfg = RegressorConfig(n_dims=8, n_points=20, n_layers=1, n_heads=1, d_model=16, d_mlp=16)
+    result = trace_causes(attach(HookedRegressor(cfg), task=task), n_prompts=160, n_pairs=40)
+    assert (result.learner, result.point) == ("ridge r=1", 11)
+
+
+def test_where_y_is_the_label_no_learner_is_named():
+    scope = attach(HookedRegressor(FAMILIES["sine"]), task=task_of(FAMILIES["sine"]))
+    assert trace_causes(scope, n_prompts=160, n_pairs=40).learner == "the labels"
+    with pytest.raises(MesascopeError, match="learner=least squares: sine is not linear in x"):
+        trace_causes(scope, learner=LeastSquares())
+
+
 def constant_model():
     """Its read-out reads nothing and adds a number."""
     model = HookedRegressor(FAMILIES["decoder"])
@@ -204,7 +218,7 @@ def test_of_a_constant_model_nothing_is_written_and_no_number_is_made_up():
     assert claims["causality.direct"].verdict == "the prediction is constant"
     assert claims["causality.direct"].value is None
     assert not any("nan" in claim.text for claim in result.claims)
-    assert not {"used", "partly used"} & {cause.verdict for cause in result.causes}
+    assert not set(IN_USE) & {cause.verdict for cause in result.causes}
     components = next(figure for figure in result.figures() if figure.id == "causality-components")
     assert {trace.type for trace in components.plot.data} == {"scatter"}
 

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 
 from mesascope.analyses.causality.cause import Cause
@@ -12,7 +14,7 @@ def near(value, half=0.02):
 
 
 def cause(r2=0.9, alone=0.8, as_read=0.9, *, placebo=NOTHING, untrained=NOTHING, untrained_r2=NOTHING, held=()):
-    slopes = {} if alone is None else {"alone": near(alone), "as read": near(as_read)}
+    slopes = {name: near(slope) for name, slope in (("alone", alone), ("as read", as_read)) if slope is not None}
     if placebo is not None:
         slopes["placebo"] = placebo
     return Cause("w", "all tokens", 2, near(r2), NOTHING, untrained_r2, held, 0.5, slopes, None, untrained)
@@ -25,7 +27,9 @@ def cause(r2=0.9, alone=0.8, as_read=0.9, *, placebo=NOTHING, untrained=NOTHING,
         ({"r2": 0.06}, "undetermined"),
         ({}, "used"),
         ({"alone": 0.4, "as_read": 0.9}, "partly used"),
-        ({"alone": 0.51, "as_read": 0.9}, "partly used"),
+        ({"alone": 0.51, "as_read": 0.9}, "at least partly used"),
+        ({"alone": 0.05, "as_read": 0.05}, "decodable but not used"),
+        ({"alone": 0.09, "as_read": 0.09}, "undetermined"),
         ({"alone": 0.8, "as_read": 0.4}, "partly used"),
         ({"alone": 0.4, "placebo": near(0.39)}, "undetermined"),
         ({"alone": 0.4, "untrained": near(0.5)}, "undetermined"),
@@ -33,7 +37,11 @@ def cause(r2=0.9, alone=0.8, as_read=0.9, *, placebo=NOTHING, untrained=NOTHING,
         ({"alone": 0.0, "as_read": 0.2}, "undetermined"),
         ({"alone": 0.0, "as_read": 0.0, "untrained_r2": near(0.95)}, "no more than untrained"),
         ({"alone": 0.0, "as_read": 0.0, "untrained_r2": None}, "decodable but not used"),
-        ({"alone": None}, "not told apart"),
+        ({"alone": None, "as_read": None}, "not told apart"),
+        ({"alone": math.nan, "as_read": math.nan}, "undetermined"),
+        ({"alone": 0.0, "as_read": 0.0, "untrained_r2": near(0.87)}, "undetermined"),
+        ({"alone": 0.04, "as_read": None}, "decodable but not used"),
+        ({"alone": 0.04, "as_read": None, "r2": 0.1}, "partly used"),
     ],
 )
 def test_the_verdict_is_what_both_slopes_and_every_null_allow(given, verdict):
@@ -55,4 +63,8 @@ def test_both_slopes_are_in_the_sentence():
     [(("b", "S"), "is not in what is read of b and S: it cannot be moved alone"), ((), "what is read does not vary")],
 )
 def test_what_cannot_be_moved_says_why(held, said):
-    assert said in cause_claim(cause(alone=None, held=held)).text
+    assert said in cause_claim(cause(alone=None, as_read=None, held=held)).text
+
+
+def test_a_run_that_leaves_all_numbers_is_said_to():
+    assert "moved alone the prediction leaves all numbers" in cause_claim(cause(alone=math.nan)).text
