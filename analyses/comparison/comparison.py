@@ -80,6 +80,11 @@ class Comparison(Result):
         return {f"predictions of {self.checkpoints[i]}": why for i, why in self.paired.failed.items()} | analyses
 
     @property
+    def mistake(self) -> Exception | None:
+        """The first error that is ours to mend: `write_comparison` raises it when all else is written."""
+        return next((side.mistake for side in self.sides if side.mistake is not None), None)
+
+    @property
     def not_shared(self) -> dict[str, str]:
         """Which numbers were not subtracted and why, where an analysis ran on both."""
         return {
@@ -102,10 +107,11 @@ class Comparison(Result):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What an interval does not know."""
+        """What an interval does not know, then what the analyses say of each checkpoint."""
         return (
             "Intervals are over prompts for these weights. What another seed of training would give they do not say: "
             "train several and compare those.",
+            *(f"{side.name}: {warning}" for side in self.sides for warning in side.warnings),
         )
 
     def _whole(self, index: int) -> Claim:
@@ -187,7 +193,8 @@ def compare(
     Losses and predictions are subtracted prompt by prompt. Of every other number that two checkpoints both have, the
     interval of the difference is made from theirs (`difference.subtract`). Which of them differ is decided for all
     together, at a false discovery rate of 5%. The same model twice gives "no difference" for everything. What does
-    not apply to one of them, cannot run or has no counterpart is named in the result and costs nothing else.
+    not apply to one of them, cannot run or has no counterpart is named in the result and costs nothing else. A mistake
+    of ours ends the analyses of one checkpoint, and is kept as the result's `mistake`.
 
     Args:
         checkpoints: Two or more scopes, or what `attach` takes; the first is the reference.

@@ -21,10 +21,14 @@ class Side:
     """Its model and task, as `report.json` holds them."""
     claims: Mapping[str, Claim]
     """Every claim, by id."""
+    warnings: tuple[str, ...]
+    """What its analyses say a reader must know, each once."""
     left_out: Mapping[str, str]
     """What each analysis that does not apply would need."""
     failed: Mapping[str, str]
     """Why each analysis that applies could not run."""
+    mistake: Exception | None = None
+    """An error that is ours to mend; the analyses after it were not run, and are among the failed."""
 
 
 def measure_side(
@@ -39,13 +43,13 @@ def measure_side(
         scope,
         analyses,
         n_prompts,
-        lambda result: result.claims,
+        lambda result: (result.claims, result.warnings),
         lambda analysis: on_analysis(f"{analysis} of {name}"),
     )
-    if findings.mistake is not None:
-        raise findings.mistake
-    claims = {claim.id: claim for kept in findings.found.values() for claim in kept}
-    return Side(name, describe_scope(scope, name), claims, findings.left_out, findings.failed)
+    claims = {claim.id: claim for claims, _ in findings.found.values() for claim in claims}
+    warnings = dict.fromkeys(warning for _, warnings in findings.found.values() for warning in warnings)
+    about = describe_scope(scope, name)
+    return Side(name, about, claims, tuple(warnings), findings.left_out, findings.failed, findings.mistake)
 
 
 def identity(scope: Scope) -> object:

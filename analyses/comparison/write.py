@@ -10,7 +10,7 @@ from mesascope.analyses.report.verdict import headline_sentences
 
 
 def write_comparison(comparison: Comparison, out: str | Path, command: str = "") -> Report:
-    """Write `out/report.html` and `out/report.json`, atomically.
+    """Write `out/report.html` and `out/report.json`, atomically; a mistake of ours is raised after that.
 
     Args:
         comparison: What was found.
@@ -31,6 +31,8 @@ def write_comparison(comparison: Comparison, out: str | Path, command: str = "")
     content = content_of(found, about, verdict, comparison.seed, command, *missing)
     where = f"point {points[0]}" if len(points) == 1 else f"{len(points)} points from {points[0]} to {points[-1]}"
     looked_at = [("Side by side", f"losses and predictions on {comparison.n_prompts:,} prompts, at {where}")]
-    return write_files(
-        folder, content | {"not_shared": comparison.not_shared}, found, Dress("compare", about=looked_at)
-    )
+    content |= {"not_shared": comparison.not_shared}
+    report = write_files(folder, content, found, Dress("compare", about=looked_at))
+    if comparison.mistake is not None:
+        raise comparison.mistake
+    return report

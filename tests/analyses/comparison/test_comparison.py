@@ -1,7 +1,7 @@
 import json
 import math
 import shutil
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -21,7 +21,7 @@ from mesascope.models import (
 )
 from mesascope.models.training.presets import read_preset
 
-from ..conftest import decoder, few_prompts
+from ..conftest import GARG, decoder, few_prompts
 from ..report.conftest import Page
 from ..report.planted import Planted
 
@@ -219,14 +219,12 @@ def test_an_analysis_that_cannot_run_on_one_costs_that_alone(tiny_run, tmp_path,
 
 
 @pytest.mark.parametrize("bad", [0, 1])
-def test_a_model_that_diverged_costs_its_predictions_alone(tiny_run, tmp_path, bad):
+def test_a_model_that_diverged_costs_its_predictions_alone(tiny_run, tmp_path, monkeypatch, bad):
     scopes = [attach(tiny_run), attach(f"{tiny_run}@untrained")]
     with torch.no_grad():
         scopes[bad].hooked.attentions[0].W_V.fill_(math.nan)
-    matching = Analysis(lambda scope, n_prompts: Planted())
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(ANALYSES, "matching", matching)
-        result = compare(scopes, ("performance", "matching"), 80, n_paired=40)
+    monkeypatch.setitem(ANALYSES, "matching", Analysis(lambda scope, n_prompts: Planted()))
+    result = compare(scopes, ("performance", "matching"), 80, n_paired=40)
     name = result.checkpoints[bad]
     assert [*result.failed] == [f"predictions of {name}", f"performance of {name}"]
     assert all("predicts NaN or infinity" in error for error in result.failed.values())
@@ -244,13 +242,50 @@ def test_too_few_paired_prompts_are_refused_before_anything_is_measured(tiny_run
         compare([tiny_run, tiny_run], ("matching",), n_paired=19)
 
 
-def test_a_mistake_of_ours_is_raised(tiny_run, monkeypatch):
+def test_a_mistake_of_ours_is_raised_when_all_else_is_written(tiny_run, tmp_path, monkeypatch):
     def breaks(scope, n_prompts):
-        raise ZeroDivisionError
+        return Planted() if "untrained" not in scope.source else 1 / 0
 
     monkeypatch.setitem(ANALYSES, "matching", Analysis(breaks))
+    twin, third = f"{tiny_run}@untrained", f"{tiny_run}@step-4"
+    result = compare([tiny_run, twin, third], ("matching",), n_paired=40)
+    assert isinstance(result.mistake, ZeroDivisionError)
+    assert {d.checkpoint for d in result.differences if d.id != "loss"} == {third}
     with pytest.raises(ZeroDivisionError):
-        compare([tiny_run, tiny_run], ("matching",), n_paired=40)
+        write_comparison(result, tmp_path)
+    failed = json.loads((tmp_path / "report.json").read_text())["failed"]
+    assert failed == {f"matching of {twin}": "a mistake of ours, ZeroDivisionError: division by zero"}
+    assert f"matching of {twin}" in (tmp_path / "report.html").read_text()
+
+
+@dataclass(frozen=True)
+class Doubtful(Planted):
+    """A result that warns of itself."""
+
+    @property
+    def warnings(self):
+        return ("It looks <odd>.",)
+
+
+def test_what_analyses_warn_of_is_said_once_for_each_checkpoint(tiny_run, tmp_path, monkeypatch):
+    def warns(scope, n_prompts):
+        return Doubtful() if "untrained" in scope.source else Planted()
+
+    twin = f"{tiny_run}@untrained"
+    for name in ("matching", "readouts"):
+        monkeypatch.setitem(ANALYSES, name, Analysis(warns))
+    result = compare([tiny_run, twin], ("matching", "readouts"), n_paired=40)
+    assert result.warnings[1:] == (f"{twin}: It looks <odd>.",)
+    report = write_comparison(result, tmp_path)
+    assert json.loads(report.json.read_text())["warnings"] == [*result.warnings]
+    assert f"{twin}: It looks <odd>." in Page(report.html.read_text()).text
+
+
+def test_a_scale_that_does_not_look_like_the_one_trained_on_is_said():
+    with few_prompts(200):
+        result = compare([attach(GARG, w_std=1.0)] * 2, ("performance",), n_paired=40)
+    for name, warning in zip(result.checkpoints, result.warnings[1:], strict=True):
+        assert warning.startswith(f"{name}: The stated scale of w, w_std=1, does not look like the one trained on")
 
 
 def test_numbers_without_a_counterpart_are_named(shallow_and_deep, tmp_path):
@@ -285,6 +320,7 @@ def test_a_number_that_is_not_finite_is_named_and_not_subtracted(tiny_run, monke
         """A result with a number that nobody knows."""
 
         def __init__(self, result, value):
+            self.warnings = ()
             self.claims = (replace(result.claims[0], value=value, ci=(value, value)), *result.claims[1:])
 
     def measure(scope, n_prompts):
