@@ -71,6 +71,28 @@ def test_compare_fails_and_says_which_analysis_could_not_run(run, tiny_run, monk
         assert "performance" in out
 
 
+def test_compare_says_what_could_not_run_also_where_its_report_cannot_be_written(run, tiny_run, tmp_path, monkeypatch):
+    def fails(*_):
+        raise MesascopeError("the disk is full")
+
+    monkeypatch.setitem(ANALYSES, "matching", Analysis(fails))
+    monkeypatch.setattr(comparison, "write_comparison", fails)
+    code, _, err = run("compare", tiny_run, tiny_run, "--analysis", "matching", "--out", tmp_path / "report")
+    assert code == 1 and f"error: matching of {tiny_run} could not run: the disk is full" in err
+    assert err.endswith("error: the disk is full\n")
+
+
+def test_compare_raises_a_mistake_of_ours_after_what_was_found(run, tiny_run, monkeypatch, capsys):
+    def breaks(scope, n_prompts):
+        raise ZeroDivisionError
+
+    monkeypatch.setitem(ANALYSES, "matching", Analysis(breaks))
+    with pytest.raises(ZeroDivisionError):
+        run("compare", tiny_run, f"{tiny_run}@untrained", "--analysis", "matching")
+    out, err = capsys.readouterr()
+    assert "numbers differ" in out and "could not run: a mistake of ours, ZeroDivisionError" in err
+
+
 @pytest.mark.parametrize(
     "arguments, parts",
     [

@@ -79,8 +79,11 @@ def compare(
         files = write_comparison(result, report, command_line())
         return files.html, files.json
 
-    tell(result, lambda: _print(result), as_json, figures, write)
+    # Before anything is written: a full disk does not cost what went wrong.
     warn((f"{name} could not run: {error}" for name, error in result.failed.items()), "[bold red]error:[/]")
+    tell(result, lambda: _print(result), as_json, figures, write)
+    if result.mistake is not None:
+        raise result.mistake
     if result.failed:
         raise typer.Exit(1)
 
