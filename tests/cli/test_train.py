@@ -108,7 +108,15 @@ def test_a_run_that_is_told_to_stop_finishes_its_step_and_can_be_resumed(run, pr
     assert weights(out) == weights(tmp_path / "whole")
 
 
-def test_a_second_ctrl_c_takes_effect_at_once_and_says_what_was_saved(run, preset, tmp_path, monkeypatch):
+@pytest.fixture
+def in_a_shell():
+    """Ctrl-C raises KeyboardInterrupt, which a worker of pytest-xdist may ignore."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_second_ctrl_c_takes_effect_at_once_and_says_what_was_saved(run, preset, in_a_shell, tmp_path, monkeypatch):
     def impatient() -> None:
         before = signal.getsignal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
