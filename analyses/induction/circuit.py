@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from mesascope.analyses.induction.answers import Answer, all_of, any_of, at_least, at_most
 from mesascope.analyses.induction.effects import Losses
-from mesascope.analyses.induction.paths import Side, alone, only, without
+from mesascope.analyses.induction.paths import SIDES, alone, named_paths, needed
 from mesascope.analyses.induction.reading import label_of
 from mesascope.analyses.induction.verdict import LEARNED, MATTERS, UNDETERMINED
 from mesascope.probes.ablation import Head
@@ -79,43 +79,26 @@ def _by_effect(together: bool, losses: Losses, more: Answer) -> Circuit:
     return Circuit(QUERY_ONLY, why) if together else _named(losses, why)
 
 
-@dataclass(frozen=True)
-class _Part:
-    """The heads of one side that the circuit needs."""
-
-    named: tuple[Head, ...]
-    unsaid: tuple[Head, ...]
-    """Those of which it cannot be said."""
-    jointly: bool
-    """Whether none is needed but beside others."""
-
-    @staticmethod
-    def of(losses: Losses, side: Side) -> "_Part":
-        joint = losses.paths[0]
-        heads = getattr(joint.knockout, side)
-        by_itself = alone(losses, side)
-        if by_itself:
-            own = {head: losses.cut(only(joint.knockout, side, head)).factor for head in heads}
-            unsaid = tuple(head for head in heads if at_least(own[head], MATTERS) is None)
-            return _Part(by_itself, unsaid, jointly=False)
-        gains = {head: joint.relative_to(losses.cut(without(joint.knockout, side, head))) for head in heads}
-        return _Part(tuple(head for head in heads if gains[head].low > 1), (), jointly=True)
-
-
 def _named(losses: Losses, why: str) -> Circuit:
-    """Heads are named if their own paths matter; where no head's do, if the joint cut costs less without theirs."""
-    feeding, fed = (_Part.of(losses, side) for side in ("heads", "readers"))
-    if not feeding.named or not fed.named:
+    """Heads are named if they are needed, and if the paths between those named are about all that there is to cut."""
+    joint, named = losses.paths[0], named_paths(losses)
+    if not named.readers:
         return Circuit(UNDETERMINED, f"{why}, and it cannot be said which heads that hangs on")
-    labels = [tuple(map(label_of, part.named)) for part in (feeding, fed)]
-    said = f"copy {_heads(labels[0])} feed{'s' * (len(labels[0]) == 1)} query {_heads(labels[1])}"
-    for part, kind in ((feeding, "copy"), (fed, "query")):
-        if part.jointly:
-            why += f"; the paths of no {kind} head matter by themselves, those of the named ones do together"
-        elif part.unsaid:
-            why += f"; of {_heads(list(map(label_of, part.unsaid)))} it cannot be said"
-    together = ", together" * (feeding.jointly or fed.jointly)
-    return Circuit(f"{CIRCUIT}: {said}{together}", why, *labels)
+    copies, fed = (tuple(map(label_of, heads)) for heads in (named.heads, named.readers))
+    cut = losses.cut(named)
+    if at_least(joint.relative_to(cut), MATTERS) is not False:
+        own = f"without what {_heads(fed)} read{'s' * (len(fed) == 1)} of {_heads(copies)} {cut.factor} times"
+        return Circuit(UNDETERMINED, f"{why}, {own}, and it cannot be said which heads the rest hangs on")
+    beside = {side: [h for h in getattr(named, side) if not alone(losses, side, h)] for side in SIDES}
+    unsaid = [h for side in SIDES for h in getattr(joint.knockout, side) if needed(losses, side, h) is None]
+    for heads, what in (
+        (sum(beside.values(), []), "the paths of {} matter beside others' only"),
+        (unsaid, "of {} it cannot be said"),
+    ):
+        why += f"; {what.format(_heads(list(map(label_of, heads))))}" if heads else ""
+    together = ", together" * any(beside[side] and len(getattr(named, side)) > 1 for side in SIDES)
+    said = f"copy {_heads(copies)} feed{'s' * (len(copies) == 1)} query {_heads(fed)}"
+    return Circuit(f"{CIRCUIT}: {said}{together}", why, copies, fed)
 
 
 def _heads(labels: Sequence[str]) -> str:

@@ -23,7 +23,7 @@ N_REFERENCE = 512
 """Prompts whose mean outputs replace heads."""
 MAX_PAIRED = 5
 """Most heads that are left out in pairs."""
-What = Literal["head", "pair", "layer", "copy heads", "query heads", "path", "remaining paths"]
+What = Literal["head", "pair", "layer", "copy heads", "query heads", "path", "remaining paths", "named paths"]
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from mesascope.analyses.induction.effects import (
     joint_knockouts,
     single_knockouts,
 )
-from mesascope.analyses.induction.paths import path_knockouts, remaining_knockouts
+from mesascope.analyses.induction.paths import named_knockouts, path_knockouts, remaining_knockouts
 from mesascope.analyses.induction.reading import HeadReading
 from mesascope.analyses.induction.verdict import Copies, Nulls, judge_copies, judge_query, query_verdict
 from mesascope.analyses.induction.weights import ComposedLayers, Derivatives, composed_layers, read_derivatives
@@ -261,5 +261,7 @@ def _measure(scope: Scope, attention: Attention, nulls: Nulls, n_scored: int | N
     queries = [head for head in attention.heads if judge_query(head, nulls)]
     asked = joint_knockouts(copies, queries, [effect.knockout.heads[0] for effect in ranked])
     found = bench.score([*asked, *path_knockouts(copies, queries, singles)]).joined(singles)
-    remaining = remaining_knockouts(found)
-    return bench.score(remaining).joined(found) if remaining else found
+    for which in (remaining_knockouts, named_knockouts):
+        further = which(found)
+        found = bench.score(further).joined(found) if further else found
+    return found

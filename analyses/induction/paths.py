@@ -4,14 +4,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
-from mesascope.analyses.induction.answers import at_least
-from mesascope.analyses.induction.effects import Asked, Losses
+from mesascope.analyses.induction.answers import Answer, any_of, at_least
+from mesascope.analyses.induction.effects import Asked, Losses, What
 from mesascope.analyses.induction.reading import HeadReading
 from mesascope.analyses.induction.verdict import MATTERS
 from mesascope.probes.ablation import Head, Knockout
 
 MAX_PAIRS = 32
 """Most pairs of a copy head and a query head between which paths are cut: they are drawn, and bear on no verdict."""
+NEEDED = 1.1
+"""How much more the cut of all paths must cost than that of all but one head's, for these to be needed beside others.
+Of n heads with equal parts in one work, the cut of all costs n² / (n − 1)² times as much where the error goes by the
+square of what is cut: more than 1.1 for up to 21 heads."""
 Side = Literal["heads", "readers"]
 """Of a cut: the copy heads that write, or the query heads that read."""
 SIDES: tuple[Side, Side] = ("heads", "readers")
@@ -65,22 +69,53 @@ def without(joint: Knockout, side: Side, head: Head) -> Knockout:
 
 
 def remaining_knockouts(losses: Losses) -> Asked:
-    """Where all paths together matter and no head's own do: all but one head's, to see whose are needed beside others'.
+    """Where all paths together matter: all but those of each head whose own do not, to see if they do beside others'.
 
     Args:
         losses: Of the paths.
     """
-    if not losses.paths or at_least(losses.paths[0].factor, MATTERS) is not True:
+    if not matter(losses):
         return []
     joint = losses.paths[0].knockout
-    sides = [side for side in SIDES if not alone(losses, side)]
-    cuts = [without(joint, side, head) for side in sides for head in getattr(joint, side)]
-    made = {path.knockout for path in losses.paths}  # of two heads, all but one is the other
-    return [(cut, "remaining paths") for cut in cuts if cut not in made]
+    heads = [(side, head) for side in SIDES for head in getattr(joint, side) if not alone(losses, side, head)]
+    return _new(losses, [without(joint, side, head) for side, head in heads], "remaining paths")
 
 
-def alone(losses: Losses, side: Side) -> tuple[Head, ...]:
-    """The heads of one side whose own paths matter."""
+def named_knockouts(losses: Losses) -> Asked:
+    """Where all paths together matter: those between the heads that are needed, to see if they are all that there is.
+
+    Args:
+        losses: Of the paths, and of all but one head's.
+    """
+    named = named_paths(losses) if matter(losses) else None
+    return _new(losses, [named], "named paths") if named and named.readers else []
+
+
+def _new(losses: Losses, cuts: Sequence[Knockout], what: What) -> Asked:
+    made = {effect.knockout for effect in losses.effects}  # of two heads, all but one is the other
+    return [(cut, what) for cut in dict.fromkeys(cuts) if cut not in made]
+
+
+def matter(losses: Losses) -> bool:
+    """Whether all paths together do for certain."""
+    return bool(losses.paths) and at_least(losses.paths[0].factor, MATTERS) is True
+
+
+def alone(losses: Losses, side: Side, head: Head) -> Answer:
+    """Whether a head's own paths matter."""
+    return at_least(losses.cut(only(losses.paths[0].knockout, side, head)).factor, MATTERS)
+
+
+def needed(losses: Losses, side: Side, head: Head) -> Answer:
+    """Whether a head's own paths matter, or the cut of all paths costs more than that of all but these."""
+    by_itself = alone(losses, side, head)
+    if by_itself:
+        return True
+    joint = losses.paths[0]
+    return any_of(by_itself, at_least(joint.relative_to(losses.cut(without(joint.knockout, side, head))), NEEDED))
+
+
+def named_paths(losses: Losses) -> Knockout:
+    """The paths between the heads that are needed; none, if no needed query head comes after a needed copy head."""
     joint = losses.paths[0].knockout
-    own = {head: losses.cut(only(joint, side, head)) for head in getattr(joint, side)}
-    return tuple(head for head, effect in own.items() if at_least(effect.factor, MATTERS))
+    return between(*([head for head in getattr(joint, side) if needed(losses, side, head)] for side in SIDES))

@@ -1,4 +1,12 @@
-from mesascope.analyses.induction.paths import alone, only, path_knockouts, remaining_knockouts, without
+from mesascope.analyses.induction.paths import (
+    alone,
+    named_knockouts,
+    named_paths,
+    only,
+    path_knockouts,
+    remaining_knockouts,
+    without,
+)
 from mesascope.probes.ablation import Knockout
 from tests.analyses.induction import readings
 from tests.analyses.induction.readings import head, losses, path
@@ -60,19 +68,32 @@ def test_a_head_is_cut_from_all_that_it_can_reach():
     assert without(joint, "heads", (0, 0)) == Knockout(((1, 1),), "mean", ((2, 1),))
 
 
-def test_all_but_one_are_cut_only_where_no_head_matters_by_itself():
-    joint = path([(0, 0)], [(1, 0), (1, 1)], 20.0)
-    by_itself = losses(joint, path([(0, 0)], [(1, 0)], 5.0), path([(0, 0)], [(1, 1)], 1.0))
-    assert remaining_knockouts(by_itself) == [] and alone(by_itself, "readers") == ((1, 0),)
+def test_all_but_one_are_cut_where_all_together_matter_and_a_head_does_not_by_itself():
     readers = [(1, 0), (1, 1), (1, 2)]
     together = losses(path([(0, 0)], readers, 20.0), *(path([(0, 0)], [reader], 1.0) for reader in readers))
     found = remaining_knockouts(together)
     assert [cut.readers for cut, what in found] == [((1, 1), (1, 2)), ((1, 0), (1, 2)), ((1, 0), (1, 1))]
     assert {what for _, what in found} == {"remaining paths"}
-    assert remaining_knockouts(losses(path([(0, 0)], [(1, 0), (1, 1)], 1.1))) == remaining_knockouts(losses()) == []
+    by_itself = losses(together.effects[0], path([(0, 0)], readers[:1], 5.0), *together.effects[2:])
+    assert remaining_knockouts(by_itself) == found[1:] and alone(by_itself, "readers", (1, 0))
+    little = losses(path([(0, 0)], readers, 1.1))
+    assert remaining_knockouts(little) == remaining_knockouts(losses()) == named_knockouts(little) == []
 
 
 def test_of_two_heads_all_but_one_was_cut_already():
     joint = path([(0, 0)], [(1, 0), (1, 1)], 20.0)
     two = losses(joint, path([(0, 0)], [(1, 0)], 1.0), path([(0, 0)], [(1, 1)], 1.0))
     assert remaining_knockouts(two) == []
+
+
+def test_the_paths_between_those_that_are_needed_are_cut_unless_that_was_done():
+    readers = [(1, 0), (1, 1), (1, 2)]
+    joint = path([(0, 0)], readers, 20.0)
+    own = [path([(0, 0)], [reader], cost) for reader, cost in zip(readers, (5.0, 5.0, 1.0), strict=True)]
+    rest = path([(0, 0)], readers[:2], 20.0, what="remaining paths")
+    assert named_knockouts(losses(joint, *own, rest)) == [] and named_paths(losses(joint, *own, rest)) == rest.knockout
+    four = [*readers, (1, 3)]
+    costs = zip(four, (5.0, 5.0, 1.0, 1.0), strict=True)
+    rests = [path([(0, 0)], [one for one in four if one != left], 20.0) for left in four[2:]]
+    some = losses(path([(0, 0)], four, 20.0), *(path([(0, 0)], [reader], cost) for reader, cost in costs), *rests)
+    assert named_knockouts(some) == [(Knockout(((0, 0),), "mean", ((1, 0), (1, 1))), "named paths")]
