@@ -10,10 +10,14 @@ from mesascope.models.errors import MesascopeError
 def write_atomically(path: Path, content: bytes | str) -> None:
     """Write a file so that it is either the old or the new one, whatever happens.
 
+    Args:
+        path: Where; folders are made.
+        content: Bytes, or text to write as UTF-8; what UTF-8 cannot hold is escaped, for names of files hold anything.
+
     Raises:
         MesascopeError: The file cannot be written.
     """
-    data = content.encode() if isinstance(content, str) else content
+    data = content.encode(errors="backslashreplace") if isinstance(content, str) else content
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -43,6 +43,11 @@ def test_sweep_warns_of_what_its_analyses_warn_of_and_does_not_fail(run, tiny_ru
     assert code == 0 and err == "warning: runs/a: beware\n"
 
 
+def test_sweep_prints_a_name_that_is_no_utf_8(run, tmp_path):
+    code, out, err = run("sweep", b"caf\xe9".decode(errors="surrogateescape"), "--out", tmp_path, *CHEAP)
+    assert code == 1 and r"caf\udce9" in out and r"failed: caf\udce9 is not whole" in err
+
+
 def test_sweep_submits_to_a_cluster(run, tiny_run, tmp_path, monkeypatch):
     monkeypatch.setattr(package, "Cluster", Here)
     options = ("--cluster", "slurm", "--partition", "cpu", "--minutes", "5", "--cpus", "2", "--jobs", "7")

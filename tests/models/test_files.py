@@ -12,6 +12,12 @@ def test_what_is_written_is_read_and_folders_are_made(tmp_path):
     assert [path.name for path in (tmp_path / "a" / "b").iterdir()] == ["text"]  # no temporary file stays
 
 
+def test_what_is_no_utf_8_is_escaped(tmp_path):
+    """As Python hands over a file's name that is none."""
+    write_atomically(tmp_path / "text", b"caf\xe9".decode(errors="surrogateescape"))
+    assert (tmp_path / "text").read_text(encoding="utf-8") == r"caf\udce9"
+
+
 @pytest.mark.parametrize("broken", ["fsync", "replace"])
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, broken):
     path = tmp_path / "file"

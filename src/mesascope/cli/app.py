@@ -2,6 +2,7 @@
 
 import os
 import sys
+from io import TextIOWrapper
 from typing import Annotated, Any
 
 import typer
@@ -63,6 +64,9 @@ def greet() -> None:
 def main() -> None:
     """Run the command line; a user's mistake is one line, not a traceback."""
     os.environ |= whole_words(os.environ)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # the name of a file need not be UTF-8
     try:
         app()
     except ValueError as error:
