@@ -2,7 +2,7 @@
 
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,7 @@ class Cluster:
         self._executor.update_parameters(**parameters, **{key: v for key, v in slurm.items() if v is not None})
         self.cluster, self.poll_s = cluster, poll_s
 
-    def run(self, work: Work, jobs: Sequence[Job]) -> Iterator[tuple[Job, Errors]]:
+    def run(self, work: Work, jobs: Sequence[Job]) -> Generator[tuple[Job, Errors], None, None]:
         """Every job with its errors, as it is done; what is still queued when the caller stops is cancelled.
 
         Raises:

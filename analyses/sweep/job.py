@@ -17,9 +17,11 @@ SCHEMA = 1
 """To be raised when what is stored changes, or the same claims come to mean something else."""
 STARTING = "loading"
 """What an error is of that no analysis made."""
+WRITING = "writing"
+"""What an error is of that would meet every other checkpoint too: a full disk ends a sweep."""
 
 Errors = dict[str, str]
-"""One line for each analysis that failed, or for `STARTING`."""
+"""One line for each analysis that failed, or for `STARTING` or `WRITING`."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Job:
 def measure(job: Job) -> Errors:
     """Run the analyses that are not stored yet, and store each as it is done.
 
-    An analysis that fails, for whatever reason, is named and does not stop the others.
+    An analysis that fails, for whatever reason, is named and does not stop the others; what cannot be stored does.
     """
     store, errors = Store(job.folder), Errors()
     scope: Scope | None = None
@@ -67,11 +69,16 @@ def measure(job: Job) -> Errors:
             start = time.perf_counter(), time.process_time()
             scope = scope or job.settings.attach(job.source)
             result = analysis.run(scope, job.settings.n_prompts) if analysis.applies(scope) else None
-            store.write(_content(result, *start), job.key, name)
+            content = _content(result, *start)
         except Exception as error:  # noqa: BLE001  (one checkpoint is not to stop a thousand)
             errors[name if scope else STARTING] = in_a_line(error)
             if scope is None:
                 break
+            continue
+        try:
+            store.write(content, job.key, name)
+        except MesascopeError as error:
+            return errors | {WRITING: str(error)}
     return errors
 
 

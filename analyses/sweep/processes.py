@@ -3,7 +3,7 @@
 import os
 import signal
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
@@ -21,7 +21,7 @@ Work = Callable[[Job], Errors]
 class Executor(Protocol):
     """Runs jobs somewhere."""
 
-    def run(self, work: Work, jobs: Sequence[Job]) -> Iterator[tuple[Job, Errors]]:
+    def run(self, work: Work, jobs: Sequence[Job]) -> Generator[tuple[Job, Errors], None, None]:
         """Every job with its errors, as it is done; one that dies is an error of its own alone."""
         ...
 
@@ -49,7 +49,7 @@ class LocalProcesses:
             raise MesascopeError(f"jobs={n_jobs}: give at least one process")
         self.n_threads = None if "OMP_NUM_THREADS" in os.environ else max(1, n_cores() // self.n_jobs)
 
-    def run(self, work: Work, jobs: Sequence[Job]) -> Iterator[tuple[Job, Errors]]:
+    def run(self, work: Work, jobs: Sequence[Job]) -> Generator[tuple[Job, Errors], None, None]:
         """Every job with its errors, as it is done."""
         waiting, busy = deque(jobs), dict[Connection, tuple[_Worker, Job]]()
         free = [_Worker(self.n_threads) for _ in range(min(self.n_jobs, len(jobs)))]

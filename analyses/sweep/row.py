@@ -101,7 +101,13 @@ def read_claims(store: Store, key: str, analyses: Sequence[str]) -> list[Claim]:
 
 def _claims(content: dict[str, Any], ids: Sequence[str] | None = None) -> tuple[Claim, ...]:
     kept = (claim for claim in content["claims"] if ids is None or claim["id"] in ids)
-    return tuple(Claim(**claim | {"ci": None if claim["ci"] is None else tuple(claim["ci"])}) for claim in kept)
+    return tuple(Claim(**claim | {"ci": _ends(claim["ci"])}) for claim in kept)
+
+
+def _ends(ci: list[float | None] | None) -> tuple[float, float] | None:
+    """An interval as it is stored; None if an end was not finite."""
+    low, high = ci or (None, None)
+    return None if low is None or high is None else (low, high)
 
 
 def _loss(data: dict[str, Any]) -> dict[str, float]:

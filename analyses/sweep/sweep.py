@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,9 +15,10 @@ from mesascope.analyses.performance import Performance
 from mesascope.analyses.selection import choose_analyses
 from mesascope.analyses.store import Store
 from mesascope.analyses.sweep.addresses import find_checkpoints
-from mesascope.analyses.sweep.job import STARTING, Errors, Job, Settings, describe, in_a_line, measure, stored
+from mesascope.analyses.sweep.job import STARTING, WRITING, Errors, Job, Settings, describe, in_a_line, measure, stored
 from mesascope.analyses.sweep.processes import Executor, LocalProcesses
 from mesascope.analyses.sweep.row import Row, read_row
+from mesascope.models import MesascopeError
 
 DEFAULT = (Performance.name, Identification.name, Matching.name)
 """What is measured unless other analyses are asked for: the loss, which learner, and which construction."""
@@ -142,8 +144,8 @@ def sweep_checkpoints(
         on_checkpoint: Called with each that is done, how many are, and of how many.
 
     Raises:
-        MesascopeError: A pattern matches nothing, the folder cannot be written, there is no such analysis, or the
-            cluster takes no jobs.
+        MesascopeError: A pattern matches nothing, the folder cannot be written, its disk is full, there is no such
+            analysis, or the cluster takes no jobs.
     """
     settings = Settings(tuple(choose_analyses(analyses, DEFAULT)), n_prompts, seed, device, w_std)
     sources = find_checkpoints([patterns] if isinstance(patterns, str) else patterns, out)
@@ -155,10 +157,13 @@ def sweep_checkpoints(
     jobs.reverse()  # back in the order of the sources
     n_done, total = len(sources) - len(jobs), len(sources)
     errors: dict[str, Errors] = {}
-    for job, failed in (executor or LocalProcesses()).run(measure, jobs) if jobs else ():
-        n_done += 1
-        errors[job.key] = failed
-        on_checkpoint(job.source, n_done, total)
+    with closing((executor or LocalProcesses()).run(measure, jobs)) as answers:  # an executor ends what it started
+        for job, failed in answers:
+            if WRITING in failed:
+                raise MesascopeError(failed[WRITING])
+            n_done += 1
+            errors[job.key] = failed
+            on_checkpoint(job.source, n_done, total)
     rows = [_row(row, store, settings, errors, first) for row in looked]
     return Sweep(tuple(rows), settings, len(jobs))
 

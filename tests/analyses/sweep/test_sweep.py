@@ -8,6 +8,7 @@ import pytest
 from mesascope.analyses import registry
 from mesascope.analyses.registry import ANALYSES, Analysis
 from mesascope.analyses.report.tables import table_of
+from mesascope.analyses.store import Store
 from mesascope.analyses.sweep import sweep_checkpoints, write_sweep
 from mesascope.analyses.sweep.figures import NAMED
 from mesascope.analyses.sweep.job import STARTING
@@ -106,6 +107,46 @@ def test_an_analysis_that_fails_is_named_and_the_others_are_kept(runs, tmp_path,
     monkeypatch.setitem(ANALYSES, "matching", working)  # what failed is tried again, and only that
     monkeypatch.setattr(registry, "measure_performance", None)
     assert run(runs, tmp_path)[0].rows[0].done
+
+
+def test_a_disk_that_is_full_ends_the_sweep(runs, tmp_path, monkeypatch):
+    def full(self, *args):
+        raise MesascopeError("cannot write here: No space left on device")
+
+    class Counted(Here):
+        closed = 0
+
+        def run(self, work, jobs):
+            try:
+                yield from super().run(work, jobs)
+            finally:
+                self.closed += 1
+
+    monkeypatch.setattr(Store, "write", full)
+    here = Counted()
+    with pytest.raises(MesascopeError, match="^cannot write here: No space left on device$"):
+        sweep_checkpoints([f"{runs}/a", f"{runs}/a@untrained-1"], tmp_path / "out", CHEAP, 80, executor=here)
+    assert here.seen == [f"{runs}/a"] and here.closed == 1
+
+
+def test_an_interval_without_an_end_is_none_and_leaves_its_number(runs, tmp_path):
+    first, _ = run(runs, tmp_path)
+    path = tmp_path / "out" / "checkpoints" / str(first.rows[0].key) / "matching.json"
+    content = json.loads(path.read_text())
+    content["claims"][0] |= {"value": 0.5, "ci": [0.25, None]}  # as a store holds infinity
+    path.write_text(json.dumps(content))
+    again, _ = run(runs, tmp_path)
+    claim = again.rows[0].first("matching")
+    assert claim is not None and (claim.value, claim.ci) == (0.5, None)
+    assert write_sweep(again, tmp_path / "out").html.exists()
+
+
+def test_a_name_that_is_no_utf_8_costs_nobody_the_report(runs, tmp_path):
+    name = b"caf\xe9".decode(errors="surrogateescape")
+    (runs / "a").rename(runs / name)
+    result, _ = run(runs, tmp_path)
+    files = write_sweep(result, tmp_path / "out")
+    assert r"/caf\udce9" in files.csv.read_text() and r"/caf\udce9" in Page(files.html.read_text()).text
 
 
 def test_a_sweep_into_the_folder_of_its_runs_is_the_same_the_second_time(runs):
