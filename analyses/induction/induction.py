@@ -76,7 +76,7 @@ class Induction(Result):
 
     @cached_property
     def _queries(self) -> dict[str, Answer]:
-        return {head.label: judge_query(head, self.nulls) for head in self.heads}
+        return {head.label: judge_query(head, self.losses, self.nulls) for head in self.heads}
 
     @property
     def copy_heads(self) -> tuple[HeadReading, ...]:
@@ -258,7 +258,7 @@ def _measure(scope: Scope, attention: Attention, nulls: Nulls, n_scored: int | N
     )
     judged = _judge_copies(attention, nulls, singles)
     copies = [head for head in attention.heads if judged[head.label].answer]
-    queries = [head for head in attention.heads if judge_query(head, nulls)]
+    queries = [head for head in attention.heads if judge_query(head, singles, nulls)]
     asked = joint_knockouts(copies, queries, [effect.knockout.heads[0] for effect in ranked])
     found = bench.score([*asked, *path_knockouts(copies, queries, singles)]).joined(singles)
     for which in (remaining_knockouts, named_knockouts):

@@ -21,7 +21,8 @@ FOLLOWS, CONTROL = 0.5, 0.2
 MOVES = 0.01
 """Of all its attention, the part that a query head must move between points. A correlation knows no size: attention
 that is even but for a whisper may follow ⟨x_q, x_j⟩ perfectly, and tell no points apart. What a head writes differs by
-at most twice this share of its largest value from what it would write if its attention were even."""
+at most twice this share of its largest value from what it would write if its attention were even. Of a head that moves
+less and without which the loss is larger by `MATTERS` it cannot be said."""
 COVERS = 0.2
 """Of the points, the part that a head must copy (by more than half) to share the work of a copy head."""
 
@@ -149,17 +150,26 @@ def is_decisive(effect: Effect) -> Answer:
     return any_of(at_least(effect.factor, DECISIVE), most_is_lost)
 
 
-def judge_query(head: HeadReading, nulls: Nulls) -> Answer:
-    """Whether a head's attention follows ⟨x_q, x_j⟩, not because of y_j; None also if untrained heads do so too."""
-    return any_of(*(_follows(towards, nulls.for_query(towards.target)) for towards in head.querying))
+def judge_query(head: HeadReading, losses: Losses | None, nulls: Nulls) -> Answer:
+    """Whether a head's attention follows ⟨x_q, x_j⟩, not because of y_j; None also if untrained heads do so too.
+
+    Args:
+        head: The head.
+        losses: What ablations do; None if they were left out.
+        nulls: What correlations must be above.
+    """
+    effect = None if losses is None else losses.of("head", [head.place])
+    unneeded = effect is None or not at_least(effect.factor, MATTERS)
+    return any_of(*(_follows(towards, nulls.for_query(towards.target), unneeded) for towards in head.querying))
 
 
-def _follows(towards: Querying, null: float) -> Answer:
+def _follows(towards: Querying, null: float, unneeded: bool) -> Answer:
     size = absolute(towards.correlation)
     return all_of(
         at_least(size, FOLLOWS),
         at_most(absolute(towards.label), CONTROL),
-        at_least(towards.moved, MOVES),
+        # Behind a sink that takes the rest, the little that moves may be all that a head tells; if it tells something.
+        any_of(at_least(towards.moved, MOVES), negated(proven(unneeded))),
         proven(size.low > null),
     )
 

@@ -142,11 +142,26 @@ def test_what_decides_the_loss_is_a_factor_of_ten_or_all_that_there_was(factor, 
     ],
 )
 def test_a_query_head_follows_the_inner_product_not_the_label_and_moves_its_attention(given, verdict):
-    assert query_verdict(judge_query(head(**given), NULLS)) == verdict
+    assert query_verdict(judge_query(head(**given), None, NULLS)) == verdict
+
+
+@pytest.mark.parametrize(
+    "factor, given, verdict",
+    [
+        (5.0, dict(moved=0.008), UNDETERMINED),  # a sink takes the rest of its attention
+        (5.0, dict(moved=0.008, label=0.4), NEITHER),
+        (5.0, dict(moved=0.4), QUERY),
+        (1.2, dict(moved=0.008), NEITHER),
+        (Estimate(1.6, 1.4, 1.8), dict(moved=0.008), NEITHER),
+    ],
+)
+def test_a_head_that_moves_a_whisper_is_no_query_head_unless_the_loss_needs_it(factor, given, verdict):
+    one = head(query=0.9, **given)
+    assert query_verdict(judge_query(one, losses(without(PLACE, factor)), NULLS)) == verdict
 
 
 def test_what_untrained_heads_do_too_proves_nothing():
     nulls = replace(NULLS, query={"y": (0.8,)})
-    assert judge_query(head(query=0.7), nulls) is None
+    assert judge_query(head(query=0.7), None, nulls) is None
     assert nulls.for_query("y") == 0.8 and nulls.for_copy == 0.1
     assert json.loads(json.dumps(nulls.data()))["union"] == [0.15]
