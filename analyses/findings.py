@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from textwrap import shorten
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -62,7 +63,7 @@ def run_analyses(
         except Exception as error:
             reason = reason_of(error)
             findings.mistake = error if reason is None else None
-            findings.failed[name] = reason or f"a mistake of ours, {type(error).__name__}: {_line(error)}"
+            findings.failed[name] = reason or f"a mistake of ours, {type(error).__name__}: {in_a_line(error)}"
     return findings
 
 
@@ -71,9 +72,11 @@ def reason_of(error: Exception) -> str | None:
     if isinstance(error, MesascopeError):
         return str(error)
     if _is_of_memory(error):
-        return f"out of memory ({_line(error)}); use fewer prompts (--prompts) or another device (--device)"
+        return f"out of memory ({in_a_line(error)}); use fewer prompts (--prompts) or another device (--device)"
     if isinstance(error, np.linalg.LinAlgError | torch.linalg.LinAlgError):
-        return f"a matrix could not be solved ({_line(error)}); use more prompts (--prompts) or another seed (--seed)"
+        return (
+            f"a matrix could not be solved ({in_a_line(error)}); use more prompts (--prompts) or another seed (--seed)"
+        )
     return None
 
 
@@ -85,6 +88,6 @@ def _is_of_memory(error: Exception) -> bool:
     )
 
 
-def _line(error: Exception) -> str:
-    """The first of what may be many sentences."""
-    return " ".join(str(error).split()).partition(". ")[0][:200] or "without a word"
+def in_a_line(error: BaseException) -> str:
+    """What an error says, in one line that ends where a word does; CUDA's lack of memory takes a paragraph."""
+    return shorten(str(error), 300, placeholder=" …").rstrip(".") or "without a word"

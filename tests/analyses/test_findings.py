@@ -4,7 +4,7 @@ import scipy.linalg
 import torch
 
 from mesascope.analyses import attach
-from mesascope.analyses.findings import reason_of, run_analyses
+from mesascope.analyses.findings import in_a_line, reason_of, run_analyses
 from mesascope.analyses.registry import Analysis
 from mesascope.models import LeastSquares, MesascopeError
 
@@ -54,7 +54,7 @@ def test_a_mistake_of_ours_ends_the_run_and_is_handed_back():
     findings, started = found_of({"one": PLANTED, "wrong": raises(error), "never": PLANTED})
     assert findings.mistake is error and started == ["one", "wrong"]
     assert findings.found == {"one": "planted"}
-    assert findings.failed["wrong"] == "a mistake of ours, IndexError: a mistake of ours"
+    assert findings.failed["wrong"] == "a mistake of ours, IndexError: a mistake of ours. Really"
     assert findings.failed["never"].startswith("it was not run")
 
 
@@ -74,7 +74,7 @@ def singular():
 @pytest.mark.parametrize(
     "fail, said",
     [
-        (too_large, "out of memory ("),
+        (too_large, "out of memory ([enforce fail at alloc_cpu.cpp"),
         (lambda: np.linalg.inv(np.zeros((2, 2))), "a matrix could not be solved (Singular matrix)"),
         (lambda: scipy.linalg.cholesky(-np.eye(2)), "a matrix could not be solved (1-th leading minor"),
         (singular, "a matrix could not be solved (linalg.cholesky"),
@@ -86,6 +86,21 @@ def test_memory_and_matrices_are_reasons_with_a_remedy(fail, said):
         fail()
     reason = reason_of(raised.value)
     assert reason is not None and reason.startswith(said) and "; use " in reason and "\n" not in reason
+
+
+def test_what_torch_says_of_memory_is_said_with_how_much_was_asked_for():
+    with pytest.raises(RuntimeError) as raised:
+        too_large()
+    reason = reason_of(raised.value)
+    assert reason is not None and f"tried to allocate {4 * 2**60} bytes" in reason
+
+
+@pytest.mark.parametrize(
+    "said, line",
+    [("", "without a word"), ("One.\n  Two.", "One. Two"), ("word " * 100, " ".join(["word"] * 59) + " …")],
+)
+def test_what_an_error_says_is_one_line_of_whole_words(said, line):
+    assert in_a_line(ValueError(said)) == line and len(line) <= 300
 
 
 @pytest.mark.parametrize("error", [RuntimeError("shapes do not match"), ValueError("no"), ZeroDivisionError()])
