@@ -10,6 +10,7 @@ from mesascope.analyses.development.claims import change_claim, order_claim
 from mesascope.analyses.development.followed import Followed, choose
 from mesascope.analyses.development.measured import SCHEMA, Measured
 from mesascope.analyses.development.series import Series, by_id
+from mesascope.analyses.findings import reason_of
 from mesascope.analyses.scope import Scope, attach
 from mesascope.analyses.store import Store, content_key, fingerprint
 from mesascope.models import MesascopeError, checkpoints_of
@@ -113,7 +114,8 @@ def trace_development(
     """Measure every checkpoint of a run, and find when each quantity changes.
 
     A quantity is a claim with a number and an interval, followed by its id. One checkpoint is in memory at a time, and
-    the untrained twins, which all of a run's checkpoints have in common.
+    the untrained twins, which all of a run's checkpoints have in common. A checkpoint or an analysis of it that refuses,
+    lacks memory or meets a matrix that cannot be solved is named in `skipped`, and costs nothing else.
 
     Args:
         run: A run folder that keeps checkpoints, or `zoo:NAME`.
@@ -166,8 +168,8 @@ class _Survey:
         """Measure a checkpoint, or read what was stored of it; one that cannot be read is skipped."""
         try:
             scope = load()
-        except MesascopeError as error:
-            self.skipped.append(f"Step {step} was skipped: {error}.")
+        except Exception as error:
+            self.skipped.append(f"Step {step} was skipped: {_reason(error)}.")
             return
         self.steps.append(step)
         weights = fingerprint(scope)
@@ -176,22 +178,23 @@ class _Survey:
             key = content_key(scope, weights, schema=SCHEMA, analysis=name, settings=settings)
             measured = Measured.read(self.store, name, key)
             if measured is None:
-                measured = self._run(scope, followed)
-                measured.write(self.store, name, key)
+                measured, lasts = self._run(scope, followed)
+                if lasts:
+                    measured.write(self.store, name, key)
             if measured.error:
                 self.skipped.append(f"{name} could not be measured at step {step}: {measured.error}.")
             self._found[name].append((step, measured))
 
-    def _run(self, scope: Scope, followed: Followed) -> Measured:
-        self._share_twins(scope)
+    def _run(self, scope: Scope, followed: Followed) -> tuple[Measured, bool]:
+        """What an analysis finds, and whether it lasts: with more memory another call may find more."""
         self.n_measured += 1
-        if not followed.applies(scope):
-            return Measured((), applies=False)
         try:
-            result = followed.run(scope, self.n_prompts)
-        except MesascopeError as error:
-            return Measured((), error=str(error))
-        return Measured(tuple(followed.quantities(result.claims)))
+            self._share_twins(scope)
+            if not followed.applies(scope):
+                return Measured((), applies=False), True
+            return Measured(tuple(followed.quantities(followed.run(scope, self.n_prompts).claims))), True
+        except Exception as error:
+            return Measured((), error=_reason(error)), isinstance(error, MesascopeError)
 
     def _share_twins(self, scope: Scope) -> None:
         """Give a scope the twins of the first: their weights depend on architecture and seed alone."""
@@ -215,6 +218,13 @@ class _Survey:
             why = self.skipped[0] if self.skipped else needs or "no claim has a number and an interval"
             raise MesascopeError(f"{run} has nothing to follow by {', '.join(self.followed)}: {why.rstrip('.')}")
         return tuple(found)
+
+
+def _reason(error: Exception) -> str:
+    """Why something could not be measured; a mistake of ours is raised again."""
+    if (reason := reason_of(error)) is None:
+        raise error
+    return reason
 
 
 def _need_enough(run: str, n_checkpoints: int, skipped: Sequence[str] = ()) -> None:

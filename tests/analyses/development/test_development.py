@@ -2,11 +2,12 @@ import json
 import math
 import shutil
 
+import numpy as np
 import pytest
 import torch
 
 from mesascope.analyses import Claim
-from mesascope.analyses.development import Followed, trace_development
+from mesascope.analyses.development import Followed, development, trace_development
 from mesascope.analyses.development.followed import FOLLOWED, choose
 from mesascope.analyses.scope import Scope, attach
 from mesascope.models import MesascopeError
@@ -142,6 +143,38 @@ def test_what_an_analysis_refuses_at_one_checkpoint_is_named_and_kept(tiny_run, 
         assert found.warnings == ("weight could not be measured at step 2: it predicts NaN.",)
         assert found.steps == tuple(STEPS) and 2 not in found.series[0].steps
     assert len(refusing.calls) == len(STEPS) - 1
+
+
+@pytest.mark.parametrize(
+    "error, said",
+    [
+        (MemoryError("4 GB"), "out of memory (4 GB); use fewer prompts (--prompts) or another device (--device)"),
+        (np.linalg.LinAlgError("Singular matrix"), "a matrix could not be solved (Singular matrix); use more prompts"),
+    ],
+)
+def test_what_fails_at_one_checkpoint_is_named_and_tried_again(tiny_run, tmp_path, error, said):
+    failing = Counted(stop_at="2", stop_with=error)
+    found = trace_development(tiny_run, failing.followed, out=tmp_path)
+    (warning,) = found.warnings
+    assert warning.startswith(f"weight could not be measured at step 2: {said}") and 2 not in found.series[0].steps
+    again = Counted()
+    assert trace_development(tiny_run, again.followed, out=tmp_path).warnings == () and again.calls == ["2"]
+
+
+def test_a_checkpoint_that_memory_does_not_hold_is_skipped(tiny_run, monkeypatch):
+    def load(address, **settings):
+        if address.endswith("@step-8"):
+            raise MemoryError
+        return attach(address, **settings)
+
+    monkeypatch.setattr(development, "attach", load)
+    found = trace_development(tiny_run, Counted().followed)
+    assert 8 not in found.steps and found.warnings[0].startswith("Step 8 was skipped: out of memory (without a word)")
+
+
+def test_a_mistake_of_ours_is_raised(tiny_run):
+    with pytest.raises(ZeroDivisionError):
+        trace_development(tiny_run, Counted(stop_at="2", stop_with=ZeroDivisionError()).followed)
 
 
 def test_a_quantity_that_few_checkpoints_have_is_shown_without_a_change(tiny_run):
