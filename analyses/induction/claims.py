@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from mesascope.analyses.claim import Claim, fixed
 from mesascope.analyses.induction.effects import Effect
 from mesascope.analyses.induction.reading import Copying, HeadReading
-from mesascope.analyses.induction.verdict import NEITHER, QUERY
+from mesascope.analyses.induction.verdict import NEITHER, QUERY, UNDETERMINED
 
 if TYPE_CHECKING:
     from mesascope.analyses.induction.induction import Induction
@@ -69,7 +69,7 @@ def _query(result: "Induction") -> Claim:
 def _head(result: "Induction", head: HeadReading) -> Claim:
     """What one head is: by its copy score if it copies, otherwise by its correlation."""
     copies, queries = result.copy_verdicts[head.label], result.query_verdicts[head.label]
-    verdict = " and ".join(part for part in (copies, queries) if part != NEITHER) or NEITHER
+    verdict = in_a_word(copies, queries)
     id_, copy, query = f"induction.layer{head.layer + 1}.head{head.head}", head.copy, head.query
     parts = [] if copy is None else [f"copy score {_score(copy)}"]
     parts.append(f"|correlation| with ⟨x_q, x_j⟩ {fixed(query.strength)} on tokens of {query.target}")
@@ -77,6 +77,13 @@ def _head(result: "Induction", head: HeadReading) -> Claim:
     if copy is not None and copies != NEITHER and queries != QUERY:
         return Claim(id_, text, copy.score.value, copy.score.ci, _copy_null(result, copy), verdict)
     return Claim(id_, text, query.strength, query.interval, result.nulls.for_query(query.target), verdict)
+
+
+def in_a_word(copies: str, queries: str) -> str:
+    """What a head is, of what it is as one that copies and as one that queries."""
+    said = {"querying": queries, "copying": copies}
+    words = [f"{what} {word}" if word == UNDETERMINED else word for what, word in said.items() if word != NEITHER]
+    return " and ".join(words) or NEITHER
 
 
 def _score(copy: Copying) -> str:

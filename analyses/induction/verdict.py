@@ -26,10 +26,11 @@ less and without which the loss is larger by `MATTERS` it cannot be said."""
 COVERS = 0.2
 """Of the points, the part that a head must copy (by more than half) to share the work of a copy head."""
 
-COPY, PARTIAL, COPY_LIKE, QUERY, NEITHER, UNDETERMINED = (
+COPY, PARTIAL, COPY_LIKE, NO_COPY, QUERY, NEITHER, UNDETERMINED = (
     "copy head",
     "copy head at some points",
     "copy-like",
+    "no copy head",
     "query head",
     "neither",
     "undetermined",
@@ -100,7 +101,7 @@ class Copies:
             return COPY_LIKE
         if self.answer:
             return COPY if self.alone else PARTIAL
-        return UNDETERMINED
+        return NO_COPY if self.answer is False else UNDETERMINED
 
 
 def judge_copies(

@@ -7,6 +7,7 @@ from mesascope.analyses.induction.verdict import (
     COPY,
     COPY_LIKE,
     NEITHER,
+    NO_COPY,
     PARTIAL,
     QUERY,
     UNDETERMINED,
@@ -52,10 +53,15 @@ def test_a_copy_head_has_the_score_and_decides_the_loss(score, factor, verdict):
         copying(0.9, raw=0.5, half=0.05),
     ],
 )
-@pytest.mark.parametrize("factor, answer", [(50.0, None), (Estimate(12.0, 8.0, 20.0), None), (1.0, False)])
-def test_a_score_that_straddles_is_undetermined_and_no_copy_head_where_the_loss_needs_none(score, factor, answer):
+@pytest.mark.parametrize(
+    "factor, verdict, answer",
+    [(50.0, UNDETERMINED, None), (Estimate(12.0, 8.0, 20.0), UNDETERMINED, None), (1.0, NO_COPY, False)],
+)
+def test_a_score_that_straddles_is_undetermined_and_no_copy_head_where_the_loss_needs_none(
+    score, factor, verdict, answer
+):
     found = judged(score, losses(without(PLACE, factor)))
-    assert found.verdict == UNDETERMINED and found.answer is answer
+    assert found.verdict == verdict and found.answer is answer
 
 
 def test_what_untrained_heads_copy_too_proves_nothing():
