@@ -1,6 +1,5 @@
 """Which checkpoints a pattern means."""
 
-import re
 from collections.abc import Sequence
 from fnmatch import filter as matching
 from glob import glob, has_magic
@@ -8,11 +7,10 @@ from os.path import exists
 from pathlib import Path
 
 from mesascope.models import MesascopeError
-from mesascope.models.formats import zoo_names
+from mesascope.models.formats import Address, zoo_names
 
 OUTPUT = ("checkpoints", "logs", "report.html", "summary.json", "summary.csv", "claims.csv")
 """What a sweep writes into its folder."""
-_PATTERN = re.compile(r"(?P<place>.*?)(?P<which>(@step-\d+)?(@untrained(-\d+)?)?)", re.DOTALL)
 
 
 def find_checkpoints(patterns: Sequence[str], out: str | Path | None = None) -> list[str]:
@@ -32,9 +30,7 @@ def find_checkpoints(patterns: Sequence[str], out: str | Path | None = None) -> 
 
 
 def _addresses(pattern: str, own: Path | None) -> list[str]:
-    match = _PATTERN.fullmatch(pattern)
-    assert match is not None  # every string is at least a place
-    place, which = match["place"], match["which"]
+    place = Address.parse(pattern).place
     if not has_magic(place) or exists(place):
         return [pattern]
     if place.startswith("zoo:"):
@@ -43,7 +39,7 @@ def _addresses(pattern: str, own: Path | None) -> list[str]:
         found = [path for path in sorted(glob(place, recursive=True)) if own is None or not _is_output(path, own)]
     if not found:
         raise MesascopeError(f"{pattern!r} matches nothing; expected run folders, such as 'runs/*', or 'zoo:*'")
-    return [address + which for address in found]
+    return [address + pattern.removeprefix(place) for address in found]
 
 
 def _is_output(path: str, own: Path) -> bool:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from os.path import exists
 from pathlib import Path
 
 from mesascope.models.errors import MesascopeError, nearest
@@ -20,13 +21,11 @@ FORMATS: tuple[Format, ...] = (NativeFormat(), GargFormat(), MatricesFormat())
 SOURCES: dict[str, Callable[[str], AbstractContextManager[Path]]] = {"zoo:": specimen, "hf://": snapshot}
 """Where checkpoints come from besides the disk: a prefix, and a local path for what stands behind it."""
 
-_ADDRESS = re.compile(
-    r"(?P<place>.*?)(@step-(?P<step>\d{1,18}))?(?P<twin>@untrained(-(?P<seed>\d{1,18}))?)?", re.DOTALL
-)
+_WHICH = re.compile(r"(@step-(?P<step>\d{1,18}))?(?P<twin>@untrained(-(?P<seed>\d{1,18}))?)?")
 
 
 @dataclass(frozen=True)
-class _Address:
+class Address:
     """PLACE[@step-N][@untrained[-SEED]]."""
 
     place: str
@@ -34,13 +33,20 @@ class _Address:
     twin_seed: int | None
 
     @classmethod
-    def parse(cls, source: str) -> "_Address":
-        match = _ADDRESS.fullmatch(source)
-        assert match is not None  # every string is at least a place
-        if not match["place"]:
+    def parse(cls, source: str) -> "Address":
+        """What a source means; as much of it is the place as is there by just this name.
+
+        Raises:
+            MesascopeError: It names no place.
+        """
+        found = {at: which for at in range(len(source) + 1) if (which := _WHICH.fullmatch(source, at))}
+        # A folder may be called runs/a@step-3: then it is no step of runs/a, which may be there too.
+        at = max((at for at in found if exists(source[:at])), default=min(found))
+        if not source[:at]:
             raise MesascopeError(f"{source!r} names no checkpoint; expected a run folder or zoo:NAME")
-        step = None if match["step"] is None else int(match["step"])
-        return cls(match["place"], step, int(match["seed"] or 0) if match["twin"] else None)
+        which = found[at]
+        step = None if which["step"] is None else int(which["step"])
+        return cls(source[:at], step, int(which["seed"] or 0) if which["twin"] else None)
 
 
 def load(source: str | Path, w_std: float | None = None) -> Checkpoint:
@@ -48,7 +54,8 @@ def load(source: str | Path, w_std: float | None = None) -> Checkpoint:
 
     Args:
         source: PLACE, PLACE@step-N for a step that a run folder keeps, and either followed by `@untrained` or
-            `@untrained-SEED` for the same architecture with fresh weights. PLACE is a run folder (mesascope's own, or
+            `@untrained-SEED` for the same architecture with fresh weights; a file or folder of just this name is a
+            PLACE. PLACE is a run folder (mesascope's own, or
             Garg et al.'s), a file in it (`checkpoints/step_N.safetensors`, `model_<step>.pt`), plain matrices
             (`.npz`, see `formats/matrices.py`), `zoo:NAME`, or `hf://OWNER/NAME[@REVISION][/PATH]`.
         w_std: Scale of w where the checkpoint does not record it, or to overrule it; None means the recorded one, or 1.
@@ -57,7 +64,7 @@ def load(source: str | Path, w_std: float | None = None) -> Checkpoint:
         MesascopeError: There is no such checkpoint, it cannot be read, or w_std is not positive.
     """
     check_scale(w_std)
-    address = _Address.parse(str(source))
+    address = Address.parse(str(source))
     with _locate(address.place) as path:
         format = _format_of(path, address.place)
         if address.step is not None:
@@ -83,7 +90,7 @@ def checkpoints_of(source: str | Path) -> list[tuple[int, str]]:
     Raises:
         MesascopeError: It is not there, of no known format, or already names a step or a twin.
     """
-    address = _Address.parse(str(source))
+    address = Address.parse(str(source))
     if address.step is not None or address.twin_seed is not None:
         raise MesascopeError(f"{source} is one checkpoint of a run; give the run itself, {address.place}")
     with _locate(address.place) as path:
@@ -115,7 +122,7 @@ def _format_of(path: Path, place: str) -> Format:
     raise MesascopeError(f"{place} is a {'folder' if path.is_dir() else 'file'} of no known format; expected {known}")
 
 
-def _file_of_step(format: Format, path: Path, address: _Address) -> Path:
+def _file_of_step(format: Format, path: Path, address: Address) -> Path:
     steps = format.steps(path)
     if not steps:
         raise MesascopeError(f"{address.place} keeps no steps, so no @step-{address.step}; load it without")

@@ -47,6 +47,13 @@ def test_a_name_with_brackets_is_taken_as_it_is_where_it_is_there(runs):
     assert find_checkpoints([f"{runs}/seed[[]*"]) == [f"{runs}/seed[1]"]
 
 
+def test_a_folder_that_is_called_like_a_step_is_found_by_its_name(runs):
+    (runs / "b-copy").rename(runs / "a@step-0")
+    assert find_checkpoints([f"{runs}/a*"]) == [f"{runs}/a", f"{runs}/a@step-0"]
+    (runs / "a").rename(runs / "[a]@step-0")
+    assert find_checkpoints([f"{runs}/[a]@step-0"]) == [f"{runs}/[a]@step-0"]
+
+
 def test_the_sweeps_own_folder_is_no_checkpoint(runs, monkeypatch):
     before = find_checkpoints([f"{runs}/*"])
     (runs / "sweep" / "checkpoints" / "key").mkdir(parents=True)

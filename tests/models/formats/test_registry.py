@@ -45,6 +45,16 @@ def test_the_untrained_twin_is_the_architecture_at_that_seed(folder, suffix, see
     assert not twin.model.training
 
 
+@pytest.mark.parametrize("name", ["run@step-3", "run@untrained", "run@step-3@untrained-1"])
+def test_a_folder_that_is_called_like_a_step_or_a_twin_is_the_place(folder, name):
+    other = HookedRegressor(load(folder).model.cfg, seed=5)
+    save(other, folder.parent / name, TASK)  # beside the run that the name would mean a part of
+    found, twin = load(folder.parent / name), load(f"{folder.parent / name}@untrained-2")
+    assert torch.equal(found.model.attentions[0].qkv_weight, other.attentions[0].qkv_weight)
+    assert found.seed != 1 and twin.seed == 2 and name in twin.about
+    assert load(f"{folder}@untrained-4").seed == 4  # what no folder is called is a twin still
+
+
 def test_a_path_may_be_a_string_or_a_path(folder):
     assert torch.equal(load(folder).model.attentions[0].qkv_weight, load(str(folder)).model.attentions[0].qkv_weight)
 
