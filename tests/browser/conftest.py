@@ -1,10 +1,8 @@
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 
@@ -17,6 +15,7 @@ from ..analyses.development.conftest import Counted
 from ..analyses.report.conftest import small_report
 from ..analyses.report.planted import planted_html
 from ..analyses.sweep.conftest import Here
+from ..conftest import unavailable
 
 KEPT = Path(__file__).parents[2] / "out" / "browser"
 """Where screenshots stay, for whoever wants to see what was tested."""
@@ -36,13 +35,6 @@ PLOTS = ".plot, .plotly-graph-div"
 """Places of figures: a report's own, and those of a notebook's page."""
 
 
-def unavailable(what: str) -> NoReturn:
-    """Skip a test that has no browser; a failure where one is required, as in CI (`MESASCOPE_BROWSER=required`)."""
-    if os.environ.get("MESASCOPE_BROWSER") == "required":
-        pytest.fail(f"MESASCOPE_BROWSER=required, and {what}")
-    pytest.skip(what)
-
-
 def imported(module: str) -> Any:
     """A package that only these tests need."""
     try:
@@ -51,19 +43,11 @@ def imported(module: str) -> Any:
         unavailable(f"{module.partition('.')[0]} is not installed (pip install 'mesascope[dev]')")
 
 
-def find_chromium() -> str:
-    """Where Chromium or Chrome is."""
-    found = [path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))]
-    if not found:
-        unavailable("no Chromium or Chrome is installed (on Debian: apt install chromium)")
-    return found[0]
-
-
 @pytest.fixture(scope="package")
-def chromium() -> Iterator[Any]:
+def chromium(chromium_path: str) -> Iterator[Any]:
     """A browser without a screen, for all tests of this folder: Playwright's loop must not run while others do."""
     with imported("playwright.sync_api").sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=find_chromium(), args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=chromium_path, args=["--no-sandbox"])
         yield browser
         browser.close()
 

@@ -10,7 +10,8 @@ from mesascope.analyses.report.page import anchor
 from mesascope.analyses.report.tables import table_of
 
 from ..analyses.report.planted import Planted
-from .conftest import KEPT, find_chromium, imported
+from ..conftest import find_chromium
+from .conftest import KEPT, imported
 
 KINDS = ["report", "compare", "develop", "sweep"]
 SCHEMES = ["light", "dark"]
@@ -99,7 +100,8 @@ def test_the_checkpoints_of_a_sweep_can_be_taken_as_csv(open_page, pages, tmp_pa
 
 def test_without_a_browser_tests_are_skipped_unless_one_is_required(monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    monkeypatch.delenv("MESASCOPE_BROWSER", raising=False)
+    for name in ("MESASCOPE_BROWSER", "BROWSER_PATH"):
+        monkeypatch.delenv(name, raising=False)
     with pytest.raises(pytest.skip.Exception, match="apt install chromium"):
         find_chromium()
     monkeypatch.setenv("MESASCOPE_BROWSER", "required")

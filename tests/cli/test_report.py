@@ -1,6 +1,5 @@
 import json
 import shlex
-import shutil
 import sys
 from pathlib import Path
 
@@ -74,9 +73,7 @@ def test_a_report_that_is_not_whole_is_written_and_fails(run, tmp_path, monkeypa
     assert content["failed"] == {"broken": "this one cannot run"} and [*content["analyses"]] == ["performance"]
 
 
-@pytest.mark.skipif(
-    shutil.which("chromium") is None, reason="no Chromium is installed (on Debian: apt install chromium)"
-)
+@pytest.mark.usefixtures("chromium_path")
 def test_report_writes_figures_for_a_paper(run, tmp_path, monkeypatch):
     monkeypatch.setattr(write, "ANALYSES", PERFORMANCE)
     code, stdout, _ = run("report", "zoo:lsa-1", "--out", tmp_path, "--figures", tmp_path / "figures")

@@ -1,5 +1,3 @@
-import os
-import shutil
 import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
@@ -15,18 +13,12 @@ from mesascope.models import MesascopeError
 
 from .planted import BAND, Planted
 
-drawn_by_chromium = pytest.mark.skipif(
-    shutil.which("chromium") is None and not {"BROWSER_PATH", "MESASCOPE_BROWSER"} & os.environ.keys(),
-    reason="no Chromium is installed (on Debian: apt install chromium)",
-)
-
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+def written(chromium_path: str, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return export_figures([Planted(n_figures=3)], tmp_path_factory.mktemp("figures") / "new")
 
 
-@drawn_by_chromium
 def test_every_figure_is_svg_and_pdf(written):
     assert [path.name for path in written] == [
         f"{name}.{format}" for name in ("first", "second one", "third") for format in ("svg", "pdf")
@@ -35,7 +27,6 @@ def test_every_figure_is_svg_and_pdf(written):
     assert all(path.read_bytes().startswith(b"%PDF") for path in written if path.suffix == ".pdf")
 
 
-@drawn_by_chromium
 def test_svg_is_as_wide_as_a_column_and_is_no_picture(written):
     root = ElementTree.parse(written[0]).getroot()
     assert root.get("width") == str(round(3.4 * 96))
@@ -45,7 +36,6 @@ def test_svg_is_as_wide_as_a_column_and_is_no_picture(written):
     assert {"a", "b", "readout", "R²"} <= words
 
 
-@drawn_by_chromium
 def test_pdf_is_one_page_of_that_size(written):
     pdf = written[1].read_bytes()
     assert pdf.count(b"/Type /Page\n") + pdf.count(b"/Type /Page ") == 1
