@@ -3,6 +3,7 @@
 import shutil
 import sys
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +11,18 @@ import pytest
 
 from mesascope import analyses
 from mesascope.analyses import comparison, sweep
+from mesascope.analyses.claim import Claim
 from mesascope.analyses.identification import Identification
 from mesascope.analyses.report import write
 from mesascope.analyses.similarity import Similarity
+from mesascope.cli.console import claims_table, out
 from mesascope.models.battery import rivals
 
 from .calls import COMMANDS, call, options, takes_a_checkpoint
 from .conftest import PERFORMANCE, Here
 
-HOSTILE = "a [/b] [red]c[/] [d"
-"""Two folders, between which a tag is closed that was never opened."""
+HOSTILE = "a:fire:b [/b] [red]c[/] [d"
+"""Two folders, between which a tag is closed that was never opened; one is called like an emoji."""
 
 
 @pytest.fixture
@@ -59,6 +62,16 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(analyses, "identify", few)
     monkeypatch.setattr(analyses, "measure_similarity", alike)
+
+
+def test_an_interval_without_ends_is_printed(capsys):
+    claims = [
+        Claim("a", "Nothing is known.", 0.0, (-inf, inf), None, "none"),
+        Claim("b", "b", 0.0, (inf, inf), 0.0, ""),
+    ]
+    out().print(claims_table(claims, "title"))
+    printed = capsys.readouterr().out
+    assert "[-inf, inf]" in printed and "[inf, inf]" in printed
 
 
 @pytest.mark.parametrize("name", [name for name in COMMANDS if takes_a_checkpoint(name) or name == "train"])

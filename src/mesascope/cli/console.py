@@ -24,6 +24,7 @@ __all__ = [
     "command_line",
     "draw",
     "escaped",
+    "interval",
     "out",
     "print_json",
     "progress",
@@ -34,12 +35,12 @@ __all__ = [
 
 def out() -> Console:
     """Stdout, for results."""
-    return Console(highlight=False)
+    return Console(highlight=False, emoji=False)
 
 
 def warn(warnings: Iterable[str], as_: str = "[bold yellow]warning:[/]") -> None:
     """A line on stderr for each."""
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
     for warning in warnings:
         console.print(f"{as_} {escaped(warning)}")
 
@@ -65,10 +66,15 @@ def claims_table(claims: Iterable["Claim"], title: str) -> Table:
     """Claims with their evidence."""
     table = Table("claim", "95% interval", "null", "verdict", title=title, show_lines=True)
     for claim in claims:
-        interval = "–" if claim.ci is None else f"[{claim.ci[0]:.4g}, {claim.ci[1]:.4g}]"
+        ci = "–" if claim.ci is None else interval(*claim.ci, ".4g")
         null = "–" if claim.null is None else f"{claim.null:.4g}"
-        table.add_row(escaped(claim.text), interval, null, escaped(claim.verdict))
+        table.add_row(escaped(claim.text), ci, null, escaped(claim.verdict))
     return table
+
+
+def interval(low: float, high: float, digits: str) -> str:
+    """An interval in brackets, which `[inf, inf]` would not survive: it reads like a tag."""
+    return escaped(f"[{low:{digits}}, {high:{digits}}]")
 
 
 def check_folder(figures: Path | None) -> None:
@@ -115,7 +121,7 @@ def progress(total: int, what: str) -> Iterator[Any]:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
+    with Progress(*columns, console=Console(stderr=True, emoji=False), disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task(what, total=total)
         started = False
 

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mesascope.cli.app import app
-from mesascope.cli.console import attached, escaped, out, progress, tell
+from mesascope.cli.console import attached, escaped, interval, out, progress, tell
 from mesascope.cli.options import AsJson, Ckpt, Device, ReadoutPrompts, ScorePrompts, Seed, WStd
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def identify(
 
 
 def _note(line: str) -> None:
-    Console(stderr=True, highlight=False, soft_wrap=True).print(escaped(line), style="dim")
+    Console(stderr=True, highlight=False, emoji=False, soft_wrap=True).print(escaped(line), style="dim")
 
 
 def _designed(scope: "Scope", found: "Identification", seed: int) -> "Regression":
@@ -74,13 +74,13 @@ def _designed(scope: "Scope", found: "Identification", seed: int) -> "Regression
 def _show(result: "Identification", title: str) -> None:
     table = Table("layer", "verdict", "nearest", "explained", "95% interval", "ceiling", "floor", title=title)
     for finding in reversed(result.layers):
-        nearest, explained, interval, ceiling = "–", "–", "–", "–"
+        nearest, explained, ci, ceiling = "–", "–", "–", "–"
         if finding.verdict.families:
             nearest, lost = escaped(finding.best.label), finding.best.unexplained
-            explained, interval = f"{1 - lost.value:.4f}", f"[{1 - lost.high:.4f}, {1 - lost.low:.4f}]"
+            explained, ci = f"{1 - lost.value:.4f}", interval(1 - lost.high, 1 - lost.low, ".4f")
             ceiling = f"{finding.evidence.ceiling.value:.4f}"
         verdict = escaped(finding.verdict.text)
-        table.add_row(finding.label, verdict, nearest, explained, interval, ceiling, f"{finding.floor:.4f}")
+        table.add_row(finding.label, verdict, nearest, explained, ci, ceiling, f"{finding.floor:.4f}")
     console = out()
     console.print(table)
     console.print(escaped(result.claims[0].text))

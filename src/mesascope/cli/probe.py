@@ -6,7 +6,7 @@ import typer
 from rich.table import Table
 
 from mesascope.cli.app import app
-from mesascope.cli.console import attached, escaped, out, progress, tell
+from mesascope.cli.console import attached, escaped, interval, out, progress, tell
 from mesascope.cli.options import AsJson, Ckpt, Device, FitPrompts, Seed, WStd
 
 if TYPE_CHECKING:
@@ -46,6 +46,6 @@ def _table(result: "Readouts", title: str) -> Table:
     for layer in result.layers:
         nulls = (f"{null.value:.3f}" for null in (layer.shuffled, layer.mismatched, layer.untrained))
         table.add_row(
-            layer.label, f"{layer.r2.value:.4f}", f"[{layer.r2.low:.4f}, {layer.r2.high:.4f}]", *nulls, layer.verdict
+            layer.label, f"{layer.r2.value:.4f}", interval(layer.r2.low, layer.r2.high, ".4f"), *nulls, layer.verdict
         )
     return table

@@ -6,7 +6,7 @@ import typer
 from rich.table import Table
 
 from mesascope.cli.app import app
-from mesascope.cli.console import attached, check_folder, escaped, out, progress, tell
+from mesascope.cli.console import attached, check_folder, escaped, interval, out, progress, tell
 from mesascope.cli.options import AsJson, Ckpt, Device, Figures, ReadoutPrompts, ScorePrompts, Seed, WStd
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def _show(found: "Comparison", title: str) -> None:
                 layer.label if match is layer.best else "",
                 escaped(match.learner.label),
                 f"{match.similarity.value:.4f}",
-                f"[{match.similarity.low:.4f}, {match.similarity.high:.4f}]",
+                interval(match.similarity.low, match.similarity.high, ".4f"),
                 f"{match.floor:.4f}",
                 match.verdict,
                 end_section=match is layer.matches[-1],
