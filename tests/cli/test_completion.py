@@ -94,6 +94,15 @@ echo "${{COMPREPLY[@]}}"
     assert found.stdout.split() == ["lstm"], found.stderr
 
 
+def test_completion_is_installed_for_bash(run, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    code, out, err = run("--install-completion", "bash")
+    assert code == 0 and "bash completion installed" in out and err == ""
+    (script,) = (path for path in tmp_path.rglob("*") if path.is_file() and path.name != ".bashrc")
+    assert "_MESASCOPE_COMPLETE=complete_bash" in script.read_text()
+    assert str(script) in (tmp_path / ".bashrc").read_text()
+
+
 def test_a_key_does_not_wait_for_what_is_heavy():
     program = "import sys, mesascope.cli.completion as c; c.complete_checkpoint('zoo:'); print('torch' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
