@@ -17,7 +17,14 @@ every_preset = pytest.mark.parametrize(
     [pytest.param(name, marks=pytest.mark.slow) if "/full" in name else name for name in preset_names()],
 )
 SMALL_GRAM = dict(
-    n_fit=64, n_starts=1, n_rounds=1, joint_steps=(0, 1), batch_size=64, polish_batch=64, polish_curvature=32
+    n_fit=64,
+    n_starts=1,
+    n_rounds=1,
+    joint_steps=(0, 1),
+    batch_size=64,
+    polish_batch=64,
+    polish_curvature=32,
+    polish_pool=256,
 )
 
 
