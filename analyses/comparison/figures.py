@@ -42,7 +42,6 @@ def _predictions(comparison: "Comparison") -> list[Figure]:
         hovertemplate="%{customdata[0]}: %{x:.5g} [%{customdata[1]:.5g}, %{customdata[2]:.5g}]<extra></extra>",
     )
     plot.add_vline(x=TOLERANCE, line={"dash": "dash", "color": NEUTRAL})
-    reference = comparison.checkpoints[0]
     styled(plot, "distance of predictions (loss of predicting zero is 1)", "", height=MARGINS + ROW * len(found))
     ticks = [literal(name) for name, _ in found]
     plot.update_yaxes(tickvals=list(range(len(found))), ticktext=ticks, range=[len(found) - 0.5, -0.5], automargin=True)
@@ -52,8 +51,8 @@ def _predictions(comparison: "Comparison") -> list[Figure]:
         Figure(
             "comparison-predictions",
             "How far predictions are apart",
-            f"The mean squared distance of each checkpoint's predictions from those of {reference} on the same "
-            f"prompts, in units of the loss of predicting zero, with its 95% interval over prompts. Dashed is "
+            "The mean squared distance of each checkpoint's predictions from the reference's on the same prompts, in "
+            "units of the loss of predicting zero, with its 95% interval over prompts. Dashed is "
             f"{TOLERANCE:g}: below it two models count as predicting the same.",
             plot,
             shows=tuple(verbatim(f"comparison.{name}") for name, _ in found),

@@ -11,6 +11,7 @@ from mesascope.analyses.comparison import compare, write_comparison
 from mesascope.analyses.comparison.comparison import label_of, unique
 from mesascope.analyses.comparison.difference import DIFFERS, NONE, OPEN, SAME
 from mesascope.analyses.registry import ANALYSES, Analysis
+from mesascope.analyses.scope import Predictor
 from mesascope.models import (
     GradientDescent,
     HookedRegressor,
@@ -310,6 +311,26 @@ def test_learners_are_compared_and_one_with_itself_is_no_different():
     # Their names look like tags, and are shown as they are.
     names = [trace.name for trace in result.figures()[2].plot.data]
     assert names[0] == "&lt;LeastSquares least squares&gt;"
+
+
+class Bold:
+    """A predictor whose name is markup."""
+
+    def __repr__(self):
+        return "<b>bold</b>"
+
+    def predict(self, prompts):
+        return torch.zeros_like(prompts.ys)
+
+
+@pytest.mark.parametrize("bold_first", [True, False])
+def test_a_name_that_is_markup_changes_no_page(tmp_path, bold_first):
+    pair: list[Predictor] = [Bold(), LeastSquares()]
+    result = compare(
+        pair if bold_first else pair[::-1], ("readouts",), task=LinearRegression(n_dims=3, n_points=9), n_paired=40
+    )
+    page = Page(write_comparison(result, tmp_path).html.read_text())
+    assert "<b>bold</b>" in page.text and "b" not in {tag for tag, _ in page.elements}
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
