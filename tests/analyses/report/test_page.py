@@ -15,7 +15,7 @@ from mesascope.analyses.report import write
 from mesascope.analyses.report.page import anchor, embed, interval, number, simple_html
 from mesascope.analyses.report.tables import packed, table_of
 
-from ..conftest import few_prompts
+from ..conftest import GARG, few_prompts
 from .conftest import QUICK, Page, refused
 from .planted import N_CLAIMS, planted_html
 
@@ -166,6 +166,18 @@ def test_every_analysis_gives_its_figures_an_equation_and_a_source():
     rooms = {"comparison", "development", "sweep", *(name.replace("-", "_") for name in ANALYSES)}
     drawing = {part for path, calls in files.items() if calls for part in (path.stem, path.parent.name)}
     assert rooms - drawing == {"learned_features"} and "feature_figures" in drawing
+
+
+@pytest.mark.parametrize("w_std", [None, 0.5])
+def test_a_scale_of_w_that_the_checkpoint_does_not_say_is_no_word_of_the_users(tmp_path, monkeypatch, w_std):
+    monkeypatch.setattr(write, "ANALYSES", {"performance": QUICK["performance"]})
+    with few_prompts(100):
+        page = Page(write_report(attach(GARG, w_std=w_std), tmp_path, n_prompts=100).html.read_text("utf-8"))
+    assert f"w_std {w_std or 1:g} (not read from the checkpoint), noise_std 0" in page.text
+
+
+def test_a_scale_of_w_that_the_checkpoint_says_stands_alone(page):
+    assert "w_std 1, noise_std 0" in page.text
 
 
 def test_hostile_names_are_text(hostile):
