@@ -114,8 +114,8 @@ def trace_development(
     """Measure every checkpoint of a run, and find when each quantity changes.
 
     A quantity is a claim with a number and an interval, followed by its id. One checkpoint is in memory at a time, and
-    the untrained twins, which all of a run's checkpoints have in common. A checkpoint or an analysis of it that refuses,
-    lacks memory or meets a matrix that cannot be solved is named in `skipped`, and costs nothing else.
+    the untrained twins, which all of a run's checkpoints have in common. What refuses, lacks memory or meets a matrix
+    that cannot be solved is named in `skipped`, a checkpoint or an analysis of one, and costs nothing else.
 
     Args:
         run: A run folder that keeps checkpoints, or `zoo:NAME`.
