@@ -1,5 +1,8 @@
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import jaxtyping
 import pytest
@@ -19,6 +22,28 @@ def unchecked_shapes() -> Iterator[None]:
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
+
+
+def unavailable(what: str) -> NoReturn:
+    """Skip a test that has no browser; a failure where one is required, as in CI (`MESASCOPE_BROWSER=required`)."""
+    if os.environ.get("MESASCOPE_BROWSER") == "required":
+        pytest.fail(f"MESASCOPE_BROWSER=required, and {what}")
+    pytest.skip(what)
+
+
+def find_chromium() -> str:
+    """Where Chromium or Chrome is."""
+    names = (os.environ.get("BROWSER_PATH", ""), "chromium", "chromium-browser", "google-chrome")
+    found = [path for name in names if (path := shutil.which(name))]
+    if not found:
+        unavailable("no Chromium or Chrome is installed (on Debian: apt install chromium)")
+    return found[0]
+
+
+@pytest.fixture(scope="session")
+def chromium_path() -> str:
+    """For every test that draws or opens a page in a browser."""
+    return find_chromium()
 
 
 def tiny(about: str = "A specimen for tests.") -> RunConfig:
