@@ -43,7 +43,7 @@ ESTIMATED = (
     "match",
 )
 HALF = 0.5
-"""The copy score of a point that is copied rather than not."""
+"""The raw share of a point that is copied rather than not."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ class Attention:
     """All heads of a model on one stream of prompts."""
 
     heads: tuple[HeadReading, ...]
-    unions: dict[int, Estimate]
-    """By layer: the copy score if at every point its best head counts."""
+    unions: dict[int, tuple[Estimate, Estimate]]
+    """By layer: the copy score and the raw share if at every point the best head counts."""
     patterns: Float[Tensor, "n_heads pos pos"]
     """The mean over prompts of each head's attention, in signed shares."""
     roles: TokenRoles
@@ -179,7 +179,8 @@ def _read(model: HookedRegressor, plan: _Plan, blocks: dict[str, Tensor], patter
     layers = attention_layers(model)
     places = [(layer, head) for layer in layers for head in range(model.cfg.n_heads)]
     heads = tuple(_head(plan, place, index, estimates, shown) for index, place in enumerate(places))
-    unions = dict(zip(layers, estimates["union"], strict=True)) if "union" in estimates else {}
+    shared = zip(estimates.get("union", []), estimates.get("union raw", []), strict=True)
+    unions = dict(zip(layers, shared, strict=False))  # none where tokens hold x and y
     rest = (tuple(plan.queries), tuple(plan.counted), tuple(plan.away))
     return Attention(heads, unions, patterns, plan.roles, *rest)
 
@@ -208,11 +209,13 @@ def _readings(model: HookedRegressor, plan: _Plan, sums: Sums) -> dict[str, Floa
         found["writes"] = ratio(sums["writes attended"], product)[:, rows].mean(1)
     if not plan.roles.together:
         for form in FORMS:
-            found[f"{form} away"] = _copy_scores(sums, form)[:, plan.away].flatten()
-            found[form] = found[f"{form} away"].view(-1, len(plan.away)).mean(1)
-            found[f"{form} raw"] = (sums[form] / n)[:, plan.away].mean(1)
-        best = [_copy_scores(sums, form).unflatten(0, (-1, model.cfg.n_heads)).amax(1) for form in FORMS]
-        found["union"] = torch.stack([score[:, plan.away].mean(1) for score in best]).amax(0)
+            raw = (sums[form] / n)[:, plan.away]
+            found[form] = _copy_scores(sums, form)[:, plan.away].mean(1)
+            found[f"{form} raw"], found[f"{form} away"] = raw.mean(1), raw.flatten()
+        scores, raws = [_copy_scores(sums, form) for form in FORMS], [sums[form] / n for form in FORMS]
+        for name, forms in (("union", scores), ("union raw", raws)):
+            best = [one[:, plan.away].unflatten(0, (-1, model.cfg.n_heads)).amax(1).mean(1) for one in forms]
+            found[name] = torch.stack(best).amax(0)
     return found
 
 

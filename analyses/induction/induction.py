@@ -234,7 +234,7 @@ def _nulls(scope: Scope, attention: Attention, n_prompts: int) -> Nulls:
     targets = [one.target for one in attention.heads[0].querying]
     return Nulls(
         tuple(max((head.copy.score.value for head in twin.heads if head.copy), default=0.0) for twin in twins),
-        tuple(max((union.value for union in twin.unions.values()), default=0.0) for twin in twins),
+        tuple(max((score.value for score, _ in twin.unions.values()), default=0.0) for twin in twins),
         {target: tuple(max(_strength(head, target) for head in twin.heads) for twin in twins) for target in targets},
         max(max(abs(one.low), abs(one.high)) for one in shuffled),
     )

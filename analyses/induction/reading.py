@@ -32,7 +32,7 @@ class Copying:
     chance: float
     """The score if keys are permuted within each prompt."""
     covered: Estimate
-    """The part of those points at which the score is more than a half, at each as far as its interval allows to say."""
+    """The part of those points with a raw share of more than a half, at each as far as its interval allows to say."""
     by_point: tuple[float, ...]
     """The score at every point."""
     raw_by_point: tuple[float, ...]

@@ -105,40 +105,49 @@ class Copies:
 
 
 def judge_copies(
-    layer: Sequence[HeadReading], union: Estimate | None, losses: Losses | None, nulls: Nulls
+    layer: Sequence[HeadReading], union: tuple[Estimate, Estimate] | None, losses: Losses | None, nulls: Nulls
 ) -> dict[str, Copies]:
     """Which heads of a layer are copy heads, by label.
 
     Args:
         layer: All heads of the layer.
-        union: The layer's copy score, if at every point the best head counts.
+        union: The layer's copy score and raw share, if at every point the best head counts.
         losses: What ablations do; None if they were left out.
         nulls: What scores must be above.
     """
-    one_does = any_of(*(at_least(head.copy.score, COPIES) for head in layer if head.copy is not None))
+    one_does = any_of(*(_copies(one.score, one.raw) for head in layer for one in head.copying))
     return {head.label: _judge(head, union, one_does, losses, nulls) for head in layer}
 
 
-def _judge(head: HeadReading, union: Estimate | None, one_does: Answer, losses: Losses | None, nulls: Nulls) -> Copies:
+def _judge(
+    head: HeadReading,
+    union: tuple[Estimate, Estimate] | None,
+    one_does: Answer,
+    losses: Losses | None,
+    nulls: Nulls,
+) -> Copies:
     effect = None if losses is None else losses.of("head", [head.place])
     decisive = None if effect is None else is_decisive(effect)
-    copy = head.copy
-    if copy is None:
-        return Copies(False, False, decisive, losses is not None)
-    alone = all_of(
-        at_least(copy.score, COPIES),
-        at_least(copy.raw, AT_LEAST),
-        proven(copy.score.low > max(nulls.for_copy, copy.chance)),
+    # A token may attend to the other half of its point in one direction more, and as a copy head does in the other.
+    alone = any_of(
+        *(
+            all_of(_copies(one.score, one.raw), proven(one.score.low > max(nulls.for_copy, one.chance)))
+            for one in head.copying
+        )
     )
     shared: Answer = False
     if union is not None:
-        shared = all_of(
-            negated(one_does),
-            at_least(union, COPIES),
-            at_least(copy.covered, COVERS),
-            proven(union.low > max(nulls.for_union, copy.chance)),
-        )
+        own = [
+            all_of(at_least(one.covered, COVERS), proven(union[0].low > max(nulls.for_union, one.chance)))
+            for one in head.copying
+        ]
+        shared = all_of(negated(one_does), _copies(*union), any_of(*own))
     return Copies(alone, shared, decisive, losses is not None)
+
+
+def _copies(score: Estimate, raw: Estimate) -> Answer:
+    """Whether attention goes where it must, both beside itself and of all."""
+    return all_of(at_least(score, COPIES), at_least(raw, AT_LEAST))
 
 
 def is_decisive(effect: Effect) -> Answer:

@@ -14,7 +14,9 @@ def test_a_point_is_covered_as_far_as_its_interval_allows_to_say():
 
 
 def test_a_copy_of_every_point_covers_them_all_and_a_query_head_none():
-    copier, asker = read_attention(attach(copy_then_descend(3, 15, 1.0), task=TASK), 40).heads
+    found = read_attention(attach(copy_then_descend(3, 15, 1.0), task=TASK), 40)
+    copier, asker = found.heads
+    assert [one.value for one in found.unions[0]] == pytest.approx([1, 1])
     assert copier.copy is not None and copier.copy.covered == Estimate(1.0, 1.0, 1.0)
     assert asker.copy is not None and asker.copy.covered.high < 0.2
 

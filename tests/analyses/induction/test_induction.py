@@ -266,5 +266,5 @@ def test_trained_specimens_have_the_heads_that_they_are_known_for(name):
         assert found.verdict == "query heads only (tokens hold x and y)"
     else:
         assert found.verdict.startswith("induction circuit: copy head")
-        assert max(union.value for union in found.attention.unions.values()) >= 0.8
+        assert max(score.value for score, _ in found.attention.unions.values()) >= 0.8
     assert max(head.query.strength for head in found.query_heads) >= 0.5

@@ -22,9 +22,9 @@ from tests.analyses.induction.readings import NULLS, copying, head, losses, sure
 PLACE = (0, 0)
 
 
-def judged(one, found, union=None, nulls=NULLS, others=()):
+def judged(one, found, union=None, nulls=NULLS, others=(), raw=0.9):
     layer = [head(copy=one), *others]
-    return judge_copies(layer, union, found, nulls)[layer[0].label]
+    return judge_copies(layer, union and (union, sure(raw)), found, nulls)[layer[0].label]
 
 
 def copies(*args, **given):
@@ -107,7 +107,19 @@ def test_heads_share_the_work_only_where_none_does_it_alone(other, verdict):
 
 
 def test_a_head_that_attends_to_itself_does_not_share_either():
-    assert copies(copying(0.9, raw=0.3), NEEDED, union=sure(0.95)) == NEITHER
+    to_itself = copying(0.9, raw=0.3, covered=0.0)
+    assert copies(to_itself, NEEDED, union=sure(0.95)) == NEITHER
+    others = [head(0, 1, copy=to_itself)]  # which keeps nobody from it either, if they share the points without it
+    assert copies(HALF, NEEDED, union=sure(0.95), others=others) == PARTIAL
+    assert copies(HALF, NEEDED, union=sure(0.95), others=others, raw=0.4) == NEITHER
+
+
+def test_a_head_may_copy_in_the_direction_in_which_it_attends_beside_itself_the_less():
+    both = replace(head(copy=0.9), copying=(copying(0.95, raw=0.3), replace(copying(0.9), form="x to y")))
+    found = judge_copies([both], None, NEEDED, NULLS)[both.label]
+    assert both.copy.raw.value == 0.3 and found.verdict == COPY
+    sharing = replace(both, copying=(copying(0.6, covered=0.1), copying(0.5, covered=0.5)))
+    assert judge_copies([sharing], (sure(0.95), sure(0.9)), NEEDED, NULLS)[both.label].verdict == PARTIAL
 
 
 def test_what_the_layers_of_untrained_twins_share_too_proves_nothing():
