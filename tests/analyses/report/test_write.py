@@ -132,8 +132,8 @@ def test_a_section_that_cannot_be_drawn_or_lacks_memory_costs_itself_alone(tmp_p
     assert [*report.results] == ["performance"]
     assert report.failed == {
         "undrawn": "there is nothing to draw; draw another",
-        "large": "out of memory (CUDA out of memory. Tried to allocate 20 GiB); use fewer prompts (--prompts) or another "
-        "device (--device)",
+        "large": "out of memory (CUDA out of memory. Tried to allocate 20 GiB); use fewer prompts (--prompts) or "
+        "another device (--device)",
     }
     assert json.loads(report.json.read_text())["failed"] == report.failed
 
