@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import count
@@ -125,7 +125,7 @@ def render(content: dict[str, Any], found: Mapping[str, Found], dress: Dress | N
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = {"number": number, "interval": interval, "embed": embed, "anchor": anchor, "cell": cell}
+    filters = {"number": number, "interval": interval, "embed": embed, "anchor": anchors(), "cell": cell}
     environment.filters |= filters | {"simple": simple_html}
     environment.globals |= {"leads": LEADS, "raw": lambda name: Markup(loader.get_source(environment, name)[0])}
     shown = list(sections(content, found))
@@ -178,6 +178,17 @@ def cell(value: Any) -> str:
 def anchor(name: str) -> str:
     """A name as an id in a page, which may hold no space."""
     return re.sub(r"[^\w.-]+", "-", name)
+
+
+def anchors() -> Callable[[str], str]:
+    """Ids of one page: as `anchor` makes them, and numbered where it makes one of two names."""
+    owners: dict[str, str] = {}
+
+    def own(name: str) -> str:
+        ids = (anchor(name) + (f"-{n}" if n > 1 else "") for n in count(1))
+        return next(id for id in ids if owners.setdefault(id, name) == name)
+
+    return own
 
 
 def simple_html(text: str) -> Markup:

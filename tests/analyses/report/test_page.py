@@ -12,7 +12,7 @@ from mesascope.analyses import attach, write_report
 from mesascope.analyses.claim import finite
 from mesascope.analyses.registry import ANALYSES
 from mesascope.analyses.report import write
-from mesascope.analyses.report.page import anchor, embed, interval, number, simple_html
+from mesascope.analyses.report.page import anchor, anchors, embed, interval, number, simple_html
 from mesascope.analyses.report.tables import packed, table_of
 
 from ..conftest import GARG, few_prompts
@@ -106,6 +106,13 @@ def test_headings_go_down_one_level_at_a_time_and_ids_are_unique(page):
     assert inside_main.count(1) == 1 and all(b <= a + 1 for a, b in zip(inside_main, inside_main[1:], strict=False))
     ids = [attrs["id"] for _, attrs in page.elements if "id" in attrs]
     assert len(ids) == len(set(ids)) and not any(" " in str(id) for id in ids)
+
+
+def test_two_names_have_two_ids_in_a_page_and_each_keeps_its_own():
+    own, names = anchors(), ["runs/a-b", "runs/a/b", "runs/a b", "runs-a-b-2", "runs/a-b"]
+    ids = [own(name) for name in names]
+    assert ids == ["runs-a-b", "runs-a-b-2", "runs-a-b-3", "runs-a-b-2-2", "runs-a-b"]
+    assert [own(name) for name in names] == ids and anchors()("runs/a/b") == "runs-a-b"
 
 
 def test_all_links_lead_somewhere(page):
