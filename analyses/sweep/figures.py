@@ -37,10 +37,9 @@ def _values(sweep: "Sweep", name: str) -> Figure | None:
         if own:
             _points(plot, literal(f"{verdict} ({count})"), own, place, index, few)
     styled(plot, f"{name}: number of the first claim", "", height=MARGINS + (ROW * len(found) if few else 600))
-    ticks = (
-        {"tickvals": list(place.values()), "ticktext": list(map(literal, place))} if few else {"showticklabels": False}
-    )
-    plot.update_yaxes(**ticks, automargin=True)
+    # Also where they are too many to be read: tables and arrow keys tell which point is which by them.
+    names = {"tickvals": list(place.values()), "ticktext": list(map(literal, place))}
+    plot.update_yaxes(**names, showticklabels=few, showgrid=few, automargin=True)
     plot.update_layout(showlegend=True)
     about = "" if name not in ANALYSES else f" What the number is, a report of one checkpoint says under {name}."
     return Figure(
@@ -51,7 +50,7 @@ def _values(sweep: "Sweep", name: str) -> Figure | None:
         "could not be measured is not drawn."
         f"{about}",
         plot,
-        shows=(f"sweep.{name}", f"sweep.*.{name}.*"),
+        shows=(f"sweep.{name}",),
         equation="the number of the first claim",
         source=f"that of {name}, in a report of one checkpoint",
     )

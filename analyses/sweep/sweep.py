@@ -23,6 +23,9 @@ from mesascope.models import MesascopeError
 DEFAULT = (Performance.name, Identification.name, Matching.name)
 """What is measured unless other analyses are asked for: the loss, which learner, and which construction."""
 
+NAMED = 5
+"""Most checkpoints whose names stand in a sentence."""
+
 
 @dataclass(frozen=True)
 class Sweep(Result):
@@ -44,13 +47,13 @@ class Sweep(Result):
 
     @property
     def claims(self) -> tuple[Claim, ...]:
-        """How many were measured, what each analysis says of how many, then each checkpoint."""
-        return (*self.headlines, *(claim for row in self.rows for claim in self._of(row)))
+        """How many were measured, and what each analysis says of how many; those of a checkpoint are in `rows`."""
+        return (self._whole(), *(claim for name in self.settings.analyses if (claim := self._verdicts(name))))
 
     @property
     def headlines(self) -> tuple[Claim, ...]:
-        """How many were measured, and what each analysis says of how many."""
-        return (self._whole(), *(claim for name in self.settings.analyses if (claim := self._verdicts(name))))
+        """All of them."""
+        return self.claims
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -61,7 +64,8 @@ class Sweep(Result):
         done, copies = len(self.rows) - len(self.failed), sum(row.copy_of is not None for row in self.rows)
         text = f"{done} of {len(self.rows)} checkpoints were measured"
         text += f" ({copies} of them copies of others)" if copies else ""
-        text += f"; not {', '.join(row.source for row in self.failed)}" if self.failed else ""
+        text += f"; not {', '.join(row.source for row in self.failed[:NAMED])}" if self.failed else ""
+        text += f" and {len(self.failed) - NAMED} more" if len(self.failed) > NAMED else ""
         verdict = f"{len(self.failed)} failed" if self.failed else "complete"
         return Claim("sweep.done", text + ".", float(done), None, None, verdict)
 
@@ -77,14 +81,6 @@ class Sweep(Result):
         """How often an analysis says what."""
         firsts = (row.first(name) for row in self.rows)
         return Counter(claim.verdict for claim in firsts if claim is not None)
-
-    def _of(self, row: Row) -> list[Claim]:
-        firsts = (row.first(name) for name in self.settings.analyses)
-        return [
-            replace(claim, id=f"sweep.{row.source}.{claim.id}", text=f"{row.source}: {claim.text}")
-            for claim in firsts
-            if claim is not None
-        ]
 
     def figures(self) -> tuple[Figure, ...]:
         """Each analysis' first number over checkpoints."""

@@ -74,7 +74,9 @@ def _long(sweep: Sweep, store: Store) -> list[dict[str, Any]]:
         for claim in read_claims(store, row.key, sweep.settings.analyses) if row.key else ():
             low, high = claim.ci or (None, None)
             numbers = {"value": claim.value, "low": low, "high": high, "null": claim.null}
-            lines.append({"checkpoint": row.source, "claim": claim.id, **numbers, "verdict": claim.verdict})
+            lines.append(
+                {"checkpoint": row.source, "claim": claim.id, **numbers, "verdict": claim.verdict, "text": claim.text}
+            )
     return lines
 
 
