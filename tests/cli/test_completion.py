@@ -96,6 +96,8 @@ echo "${{COMPREPLY[@]}}"
 
 def test_completion_is_installed_for_bash(run, monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
+    # Typer otherwise looks for the shell among the processes above, of which a test may have none.
+    monkeypatch.setenv("_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION", "1")
     code, out, err = run("--install-completion", "bash")
     assert code == 0 and "bash completion installed" in out and err == ""
     (script,) = (path for path in tmp_path.rglob("*") if path.is_file() and path.name != ".bashrc")
