@@ -34,7 +34,6 @@ from mesascope.models import (
     RepeatedSequence,
     Ridge,
     ScheduledGradientDescent,
-    bayes_optimal,
 )
 from mesascope.models.battery import bounded, rivals
 from mesascope.models.inputs import Gaussian
@@ -102,7 +101,6 @@ def one_step(predicts_y: HookedRegressor) -> Identification:
 
 PLANTS = [
     GradientDescent(16, 0.0437),
-    GradientDescent(32, 0.01, "sum"),
     ScheduledGradientDescent((0.05, 0.2, 0.4)),
     GradientDescentPlusPlus((0.15, 0.3), (0.15, 0.0)),
     Momentum(6, 0.1, 0.6),
@@ -111,10 +109,8 @@ PLANTS = [
     BFGS(2),
     LBFGS(3),
     Newton(3),
-    Newton(6, "twice_frobenius"),
     Newton(5, "twice_spectral"),
     Ridge(0.5),
-    bayes_optimal(WIDE.model_copy(update={"noise_std": 0.5})),
     LeastSquares(),
     OnlineGradientDescent(0.15),
     Averaging(),
