@@ -84,11 +84,10 @@ class PatternInterchange:
         What is read stays, and all else goes the same part of its way, held readings included. The same as the base
         where source and base differ in nothing else.
         """
-        moved = self(base, source) - base
-        rest = source - base - moved
-        size = rest.norm(dim=1, keepdim=True)
-        scale = (moved.norm(dim=1, keepdim=True) / size).where(size > ROUNDING * (rest + moved).norm(), 0.0)
-        return base + rest * scale
+        apart, moved = source - base, self(base, source) - base
+        rest = apart - moved
+        size, far, whole = (rows.norm(dim=1, keepdim=True) for rows in (rest, moved, apart))
+        return base + rest * (far / size).where(size > ROUNDING * whole, 0.0)
 
 
 def _own_share(G: Float[Tensor, "n n"], rank: int) -> float:

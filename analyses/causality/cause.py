@@ -1,5 +1,6 @@
 """One variable at one layer and site: whether it can be read there, and whether what is read is used."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -47,12 +48,14 @@ class Cause:
     own: float
     """Least share of the reading's variance that those do not hold."""
     slopes: dict[str, Estimate]
-    """Of the change of the prediction on what the source's value predicts, by intervention, see `INTERVENTIONS`."""
+    """Of the change of the prediction on what the source's value predicts, by intervention: `alone` (others held),
+    `as read` (the same on what the readings predict), `together` (others free), `least` (the least change),
+    `ceiling` (all of the site), `placebo` and `mismatched` (another readout)."""
     away: Estimate | None
     """Of the same change on minus what the base's own value predicts; None if it is not moved alone."""
     untrained: Estimate | None
     """The slope of untrained twins, at most their R², for a finding takes both: mean, and the interval for one more;
-    None if fewer than two twins can be moved."""
+    None if fewer than two twins can be moved and stay among numbers."""
     pairs: tuple[tuple[float, float], ...] = field(default=(), repr=False)
     """(predicted, found) change of the prediction of some pairs."""
 
@@ -172,9 +175,10 @@ def _r2(tally: Tally, place: int) -> Estimate:
 def _read_and_used(twin: Tally) -> float:
     """The slope, no further from zero than the R²: the scale of what an untrained model predicts means nothing."""
     r2, slope = max(0.0, _r2(twin, 0).value), twin.slopes["alone"].estimates[0].value
-    return max(-r2, min(r2, slope))
+    return torch.tensor(slope, dtype=torch.float64).clamp(-r2, r2).item()  # NaN stays NaN
 
 
 def _spread(draws: Sequence[float]) -> Estimate | None:
-    """Of at least two twins that were measured."""
-    return prediction_interval(torch.tensor(draws, dtype=torch.float64)) if len(draws) > 1 else None
+    """Of at least two twins that were measured; those that left all numbers were not."""
+    finite = [draw for draw in draws if math.isfinite(draw)]
+    return prediction_interval(torch.tensor(finite, dtype=torch.float64)) if len(finite) > 1 else None

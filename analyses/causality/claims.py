@@ -34,8 +34,13 @@ def cause_claim(cause: Cause) -> Claim:
         text += f", of which {fixed(cause.own)} is not in what is read of {names}: it cannot be moved alone"
     else:
         text += ", what is read does not vary and cannot be moved"
-    value, ci = (None, None) if slope is None else (slope.value, slope.ci)
+    value, ci = _number(slope)
     return Claim(f"causality.{cause.id}", text + ".", value, ci, cause.null, cause.verdict)
+
+
+def _number(slope: Estimate | None) -> tuple[float, tuple[float, float]] | tuple[None, None]:
+    """Value and interval; none of what was not measured or left all numbers."""
+    return (None, None) if slope is None or not isfinite(slope.value) else (slope.value, slope.ci)
 
 
 def _nulls(cause: Cause) -> str:
@@ -58,10 +63,9 @@ def model_claim(causes: Sequence[Cause]) -> Claim:
         found = [cause for cause in causes if cause.variable == variable]
         parts.append(f"{variable} is {_where(found)}")
     best = max((cause for cause in w or causes), key=lambda cause: (-STRENGTH.index(cause.verdict), _size(cause)))
-    slope = best.slope
-    name = f"{best.variable} {verdict}"
-    value, ci = (None, None) if slope is None else (slope.value, slope.ci)
-    return Claim("causality.model", f"Of what readouts find, {'; '.join(parts)}.", value, ci, best.null, name)
+    name, text = f"{best.variable} {verdict}", f"Of what readouts find, {'; '.join(parts)}."
+    value, ci = _number(best.slope)
+    return Claim("causality.model", text, value, ci, best.null, name)
 
 
 def overall(causes: Sequence[Cause]) -> str:

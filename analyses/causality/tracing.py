@@ -43,19 +43,11 @@ class Pair:
     """A batch of base prompts, each with an unrelated source; and the source's context with the base's query."""
 
     index: int
-
     base: Captured
     source: Captured
     context: Captured
     mine: Values
     theirs: Values
-
-    def read_regressors(self, key: Key, found: SiteReadout) -> Float[Tensor, "batch 2"]:
-        """The same with the readings in place of the values; not of S, in which predictions are not linear."""
-        hook, site, variable = key
-        base, source = (found.readout.predict(site.read(run.activations[hook])) for run in (self.base, self.source))
-        sides = self.mine.predict_from(variable, source), -self.mine.predict_from(variable, base)
-        return torch.stack(sides, dim=1)
 
     def regressors(self, variable: Variable) -> Float[Tensor, "batch 2"]:
         """What the learner predicts with the source's value, and minus what it predicts with the base's own.
@@ -64,6 +56,13 @@ class Pair:
         the second alone.
         """
         return torch.stack([self.mine.predict(variable, self.theirs), -self.mine.predict(variable)], dim=1)
+
+    def read_regressors(self, key: Key, found: SiteReadout) -> Float[Tensor, "batch 2"]:
+        """The same with the readings in place of the values; not of S, in which predictions are not linear."""
+        hook, site, variable = key
+        base, source = (found.readout.predict(site.read(run.activations[hook])) for run in (self.base, self.source))
+        sides = self.mine.predict_from(variable, source), -self.mine.predict_from(variable, base)
+        return torch.stack(sides, dim=1)
 
 
 def trace(

@@ -6,7 +6,7 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
-from mesascope.analyses.sweep.job import STARTING, Errors, Job, in_a_line
+from mesascope.analyses.sweep.job import STARTING, Errors, Job, what_went_wrong
 from mesascope.analyses.sweep.processes import Work
 from mesascope.models import MesascopeError
 
@@ -50,7 +50,7 @@ class Cluster:
             self._executor = submitit.AutoExecutor(folder=logs.resolve() / "%j", cluster=cluster)
         except (RuntimeError, ValueError) as error:
             raise MesascopeError(
-                f"there is no {cluster!r} cluster here ({in_a_line(error)}); start on a node that can submit, or "
+                f"there is no {cluster!r} cluster here ({what_went_wrong(error)}); start on a node that can submit, or "
                 "leave out --cluster to use local processes"
             ) from error
         parameters: dict[str, Any] = {"name": "mesascope", "timeout_min": minutes, "cpus_per_task": n_cpus}
@@ -71,7 +71,7 @@ class Cluster:
                     some = jobs[start : start + ARRAY]
                     waiting |= dict(zip(self._executor.map_array(work, some), some, strict=True))
             except Exception as error:  # FailedJobError, CalledProcessError: whatever sbatch stumbles on
-                raise MesascopeError(f"{self.cluster} takes no jobs: {in_a_line(error)}") from error
+                raise MesascopeError(f"{self.cluster} takes no jobs: {what_went_wrong(error)}") from error
             seen = dict.fromkeys(waiting, time.monotonic())
             while waiting:
                 queue = self._queue()

@@ -7,6 +7,7 @@ from typing import Any
 
 from mesascope.analyses.claim import Result
 from mesascope.analyses.descriptions import describe_model
+from mesascope.analyses.findings import in_a_line, reason_of
 from mesascope.analyses.scope import Scope, attach
 from mesascope.analyses.selection import choose_analyses
 from mesascope.analyses.specimens import describe_task
@@ -71,7 +72,7 @@ def measure(job: Job) -> Errors:
             result = analysis.run(scope, job.settings.n_prompts) if analysis.applies(scope) else None
             content = _content(result, *start)
         except Exception as error:  # noqa: BLE001  (one checkpoint is not to stop a thousand)
-            errors[name if scope else STARTING] = in_a_line(error)
+            errors[name if scope else STARTING] = what_went_wrong(error)
             if scope is None:
                 break
             continue
@@ -90,10 +91,9 @@ def stored(store: Store, key: str, name: str) -> dict[str, Any] | None:
     return content if not content["applies"] or content.keys() >= {"headlines", "claims", "warnings", "data"} else None
 
 
-def in_a_line(error: BaseException) -> str:
-    """What went wrong; with its kind, where it is not for the user to mend."""
-    line = " ".join(str(error).split())[:300]
-    return line if isinstance(error, MesascopeError) else f"{type(error).__name__}: {line}"
+def what_went_wrong(error: Exception) -> str:
+    """In one line; with its kind, where it is not for the user to mend."""
+    return reason_of(error) or f"{type(error).__name__}: {in_a_line(error)}"
 
 
 def describe(scope: Scope) -> dict[str, Any]:

@@ -15,7 +15,17 @@ from mesascope.analyses.performance import Performance
 from mesascope.analyses.selection import choose_analyses
 from mesascope.analyses.store import Store
 from mesascope.analyses.sweep.addresses import find_checkpoints
-from mesascope.analyses.sweep.job import STARTING, WRITING, Errors, Job, Settings, describe, in_a_line, measure, stored
+from mesascope.analyses.sweep.job import (
+    STARTING,
+    WRITING,
+    Errors,
+    Job,
+    Settings,
+    describe,
+    measure,
+    stored,
+    what_went_wrong,
+)
 from mesascope.analyses.sweep.processes import Executor, LocalProcesses
 from mesascope.analyses.sweep.row import Row, read_row
 from mesascope.models import MesascopeError
@@ -170,7 +180,7 @@ def look(source: str, settings: Settings) -> Row:
         scope = settings.attach(source)
         return Row(source, settings.key(scope), describe(scope))
     except Exception as error:  # noqa: BLE001  (one checkpoint is not to stop a thousand)
-        return Row(source, errors={STARTING: in_a_line(error)})
+        return Row(source, errors={STARTING: what_went_wrong(error)})
 
 
 def _stored(store: Store, key: str, settings: Settings) -> bool:

@@ -114,6 +114,15 @@ def test_a_placebo_goes_as_far_towards_the_source_by_what_the_interchange_leaves
     torch.testing.assert_close(torch.cosine_similarity(moved, source - base - change), torch.ones(50, dtype=D))
 
 
+def test_a_placebo_of_a_pair_does_not_depend_on_the_pairs_beside_it():
+    h, (W, _) = correlated(), readouts()
+    interchange, size = PatternInterchange.of(W, h.T.cov()), torch.logspace(-9, 0, 20, dtype=D)[:, None]
+    base, source = size * h[:20], size * h[20:40]
+    together, by_itself = interchange.placebo(base, source), interchange.placebo(base[:1], source[:1])
+    torch.testing.assert_close(together[:1] - base[:1], by_itself - base[:1], rtol=1e-6, atol=0.0)
+    assert (by_itself != base[:1]).any()
+
+
 def test_where_nothing_else_varies_a_placebo_does_not_move():
     W, pattern = torch.randn(6, 1, dtype=D), torch.randn(1, 6, dtype=D)
     h = torch.randn(200, 1, dtype=D) @ pattern

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from mesascope.cli.app import app
 from mesascope.cli.completion import complete_checkpoint
-from mesascope.cli.console import check_folder, command_line, escaped, out, progress, tell, warn
+from mesascope.cli.console import check_folder, command_line, escaped, interval, out, progress, tell, warn
 from mesascope.cli.options import AsJson, Device, Figures, FitPrompts, Seed, WStd
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def _differences(result: "Comparison") -> Table:
             escaped(row["checkpoint"]),
             *(f"{value:.4g}" for value in row["values"]),
             f"{row['difference']:.3g}",
-            "–" if ci is None else f"[{ci[0]:.3g}, {ci[1]:.3g}]",
+            "–" if ci is None else interval(ci[0], ci[1], ".3g"),
             "–" if q is None else f"{q:.2g}",
             row["verdict"],
         )

@@ -1,9 +1,11 @@
 import math
 
 import pytest
+import torch
 
-from mesascope.analyses.causality.cause import Cause
+from mesascope.analyses.causality.cause import Cause, _read_and_used, _spread
 from mesascope.analyses.causality.claims import cause_claim
+from mesascope.analyses.causality.tracing import Tally
 from mesascope.probes import Estimate
 
 NOTHING = Estimate(0.0, -0.01, 0.01)
@@ -67,4 +69,23 @@ def test_what_cannot_be_moved_says_why(held, said):
 
 
 def test_a_run_that_leaves_all_numbers_is_said_to():
-    assert "moved alone the prediction leaves all numbers" in cause_claim(cause(alone=math.nan)).text
+    claim = cause_claim(cause(alone=math.nan))
+    assert "moved alone the prediction leaves all numbers" in claim.text
+    assert (claim.value, claim.ci, claim.verdict) == (None, None, "undetermined")
+
+
+def twin(change):
+    """An untrained twin whose readout is exact, and whose prediction moves so."""
+    tally, z = Tally(), torch.eye(2, dtype=torch.float64)
+    tally.errors[:2], tally.totals[:2] = 0.5, 1.0
+    for block in range(2):
+        tally.move("alone", block, z, torch.tensor([change, 0.0], dtype=torch.float64))
+    return tally
+
+
+@pytest.mark.parametrize(
+    "changes, expected", [((3.0, -3.0, math.nan), 0.0), ((3.0, 3.0), 0.5), ((3.0, math.nan), None)]
+)
+def test_a_twin_counts_no_more_than_what_is_read_and_not_at_all_if_it_leaves_all_numbers(changes, expected):
+    found = _spread([_read_and_used(twin(change)) for change in changes])
+    assert (found if found is None else found.value) == (expected if expected is None else pytest.approx(expected))
