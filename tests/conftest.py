@@ -24,6 +24,13 @@ def unchecked_shapes() -> Iterator[None]:
     jaxtyping.config.update("jaxtyping_disable", False)
 
 
+@pytest.fixture(autouse=True)
+def quick_shapes_only(request: pytest.FixtureRequest) -> None:
+    """Slow tests execute no shapes, which would make them three times as long: quick ones do so in the same code."""
+    if request.node.get_closest_marker("slow"):
+        request.getfixturevalue("unchecked_shapes")
+
+
 def unavailable(what: str) -> NoReturn:
     """Skip a test that has no browser; a failure where one is required, as in CI (`MESASCOPE_BROWSER=required`)."""
     if os.environ.get("MESASCOPE_BROWSER") == "required":

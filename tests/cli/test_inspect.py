@@ -26,4 +26,4 @@ def test_inspect_prints_json_for_machines(run, tiny_run):
 def test_inspect_asks_for_the_scale_of_w_where_it_is_not_recorded(run, w_std):
     code, out, _ = run("inspect", GARG, *([] if w_std is None else ["--w-std", w_std]))
     assert code == 0
-    assert ("warning:" in out) is (w_std is None)
+    assert ("warning:" in out) is ("state it with --w-std" in out) is (w_std is None)

@@ -33,8 +33,9 @@ def inspect(ckpt: Ckpt, seed: Seed = 0, device: Device = "cpu", w_std: WStd = No
         console.print(
             f"\n[bold]{title}[/]  " + escaped(", ".join(f"{key}={_short(value)}" for key, value in fields.items()))
         )
-    known = "" if model["w_std_known"] else "  (w_std is not recorded in this checkpoint: state it with --w-std)"
-    console.print(f"\n[bold]loss[/]{known}")
+    unknown = not model["w_std_known"] and w_std is None
+    ask = "  (w_std is not recorded in this checkpoint: state it with --w-std)" if unknown else ""
+    console.print(f"\n[bold]loss[/]{ask}")
     for claim in performance.claims:
         console.print(f"  {escaped(claim.text)} [bold]{claim.verdict}[/]")
     for warning in performance.warnings:

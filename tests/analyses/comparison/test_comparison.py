@@ -72,6 +72,7 @@ def test_every_difference_is_judged_with_all_others(learned_against_untrained):
     assert len(judged) >= 3 and all(d.q >= d.p for d in judged)
 
 
+@pytest.mark.slow
 def test_untrained_models_of_other_seeds_are_given_no_difference_in_what_they_know():
     with few_prompts(200):
         result = compare([attach(decoder(seed, 1)) for seed in (0, 1)], ("readouts",), 200, n_paired=40)

@@ -24,6 +24,7 @@ def test_the_design_says_how_many_prompts_it_takes(newton_against_gd):
     assert newton_against_gd.name in str(newton_against_gd) and "prompts tell them apart" in str(newton_against_gd)
 
 
+@pytest.mark.slow
 def test_the_same_seed_designs_the_same_and_another_on_other_prompts(newton_against_gd, monkeypatch):
     monkeypatch.setattr(design, "N_PROMPTS", 40)
     rivals = [Newton(4), Ridge(0.5)]

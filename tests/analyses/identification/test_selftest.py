@@ -220,6 +220,7 @@ def test_planted_learners_are_recovered_and_mixtures_that_are_none_left_out(redu
     assert found.failures == () and found.recovered == 1
 
 
+@pytest.mark.slow
 def test_the_same_seed_runs_the_same(reduced):
     one, again, other = (run_selftest(seed, 1, 0, ["isotropic"]).data() for seed in (0, 0, 1))
     assert one == again and other["seed"] == 1

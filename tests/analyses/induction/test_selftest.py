@@ -36,6 +36,7 @@ def test_a_planted_circuit_must_be_named_head_by_head_and_chance_not_at_all(made
     assert len(found.failures) == (not right) and json.loads(json.dumps(found.data()))["seed"] == 3
 
 
+@pytest.mark.slow
 def test_planted_circuits_are_found():
     said: list[str] = []
     found = run_circuit_test(3, 1, n_untrained=0, on_case=said.append)
