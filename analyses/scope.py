@@ -208,8 +208,8 @@ class Scope:
         if not preds.isfinite().all():
             bad = int((~preds.isfinite()).flatten(1).any(1).sum())
             raise MesascopeError(
-                f"{self.source} predicts NaN or infinity on {bad} of {len(preds)} prompts; take a checkpoint from before "
-                "it diverged, or a task it was trained on"
+                f"{self.source} predicts NaN or infinity on {bad} of {len(preds)} prompts; take a checkpoint from "
+                "before it diverged, or a task it was trained on"
             )
 
     def at_read_points(self, values: Float[Tensor, "*lead n_points"]) -> Float[Tensor, "*lead n_read"]:

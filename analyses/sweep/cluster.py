@@ -71,7 +71,10 @@ class Cluster:
                     some = jobs[start : start + ARRAY]
                     waiting |= dict(zip(self._executor.map_array(work, some), some, strict=True))
             except Exception as error:  # FailedJobError, CalledProcessError: whatever sbatch stumbles on
-                raise MesascopeError(f"{self.cluster} takes no jobs: {what_went_wrong(error)}") from error
+                raise MesascopeError(
+                    f"{self.cluster} takes no jobs: {what_went_wrong(error)}; look with sinfo what there is, or "
+                    "leave out --cluster to use local processes"
+                ) from error
             seen = dict.fromkeys(waiting, time.monotonic())
             while waiting:
                 queue = self._queue()
