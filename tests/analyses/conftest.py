@@ -33,6 +33,8 @@ def few_prompts(n_prompts: int) -> Iterator[None]:
         patch.setattr(registry, "measure_similarity", partial(registry.measure_similarity, n_prompts=n_prompts))
         patch.setattr(registry, "fit_readouts", partial(registry.fit_readouts, n_scored=200))
         patch.setattr(registry, "measure_performance", partial(registry.measure_performance, n_prompts=200))
+        on_features = partial(registry.compare_on_features, n_prompts=100, n_tune=60)
+        patch.setattr(registry, "compare_on_features", on_features)
         heads = partial(registry.find_induction, n_prompts=40, n_scored=40, weigh=False)
         patch.setattr(registry, "find_induction", heads)
         patch.setattr(registry, "trace_causes", partial(registry.trace_causes, n_prompts=160, n_pairs=40))

@@ -38,6 +38,7 @@ class Permuted(LinearRegression):
         return Prompts(prompts.xs[:, order], prompts.ys[:, order], prompts.w)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("other", [Rotated, Scaled, Permuted])
 @pytest.mark.parametrize("learner", [Newton(3), GradientDescent(9, 0.11), NearestNeighbours(2)], ids=repr)
 def test_coordinates_units_and_order_change_no_verdict(other, learner):

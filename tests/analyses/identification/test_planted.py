@@ -104,6 +104,7 @@ def test_noise_and_divergence_on_a_few_prompts_hide_no_exact_learner(learner, no
     assert quick(learner, task).verdict == learner.family
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_steps, eta", [(3, 0.3), (9, 0.11), (7, 0.07), (21, 0.03), (5, 0.13)])
 def test_gd_is_found_between_the_grids_steps_and_step_sizes(n_steps, eta):
     result = quick(GradientDescent(n_steps, eta), ISOTROPIC)
@@ -168,6 +169,7 @@ def test_the_nearest_of_the_listed_is_no_name_for_an_outsider(outsider):
     assert not verdict.named and verdict.text.startswith(("like ", "undetermined", "none of"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("t", [0.3, 0.6])
 def test_a_mixture_is_named_with_its_share(t):
     mixed = Made(lambda p: t * LeastSquares().predict(p) + (1 - t) * NearestNeighbours(1).predict(p))

@@ -177,6 +177,7 @@ def test_nothing_is_found_in_untrained_models(seed):
         assert all(layer.untrained is not None for layer in result.layers)
 
 
+@pytest.mark.slow
 def test_a_trained_decoder_converges_layer_by_layer(garg):
     result = measure_response(garg, n_prompts=400, n_fit=400)
     assert list(result.prefixes) == [2, 5, 7, 15] and result.reference == 7
