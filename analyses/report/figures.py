@@ -4,7 +4,7 @@ import html
 from pathlib import Path
 
 from mesascope.analyses.claim import Result
-from mesascope.analyses.report.page import simple_html
+from mesascope.analyses.report.page import PLOT_CONFIG, POLICY, simple_html
 from mesascope.models.files import write_atomically
 
 
@@ -18,10 +18,12 @@ def write_figures(result: Result, folder: Path) -> list[Path]:
     for figure in result.figures():
         title = html.escape(figure.title)
         guide = f'<p style="max-width:60em">{simple_html(figure.guide)}</p>'
-        head = f'<meta charset="utf-8"><title>{title}</title><h1>{title}</h1>{guide}'
+        policy = f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
         # A plot in the page's own div: it has Plotly inside, so that nothing is loaded.
-        page = figure.plot.to_html(include_plotlyjs=True, full_html=True)
+        page = figure.plot.to_html(include_plotlyjs=True, full_html=True, config=PLOT_CONFIG)
+        page = page.replace("<head>", f"<head>{policy}<title>{title}</title>", 1)
         path = folder / f"{figure.id}.html"
-        write_atomically(path, page.replace("<body>", f'<body style="font-family:system-ui,sans-serif">{head}', 1))
+        body = f'<body style="font-family:system-ui,sans-serif"><h1>{title}</h1>{guide}'
+        write_atomically(path, page.replace("<body>", body, 1))
         written.append(path)
     return written

@@ -17,6 +17,15 @@ from mesascope.analyses.report.tables import packed, table_of
 LEADS = {"predictions": "Predictions", "weights": "Weights", "causes": "Causes"}
 """What stands before each of the three sentences."""
 
+PLOT_CONFIG: dict[str, Any] = {"displaylogo": False, "showSendToCloud": False, "plotlyServerURL": ""}
+"""What Plotly is told wherever a figure is drawn: by itself it offers to open a site and to send the plot there."""
+
+POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; "
+    "form-action 'none'"
+)
+"""Content-Security-Policy of every page: it may ask for nothing, wherever it is opened; browsers hold it to that."""
+
 
 @dataclass(frozen=True)
 class Numbered:
@@ -137,6 +146,8 @@ def render(content: dict[str, Any], found: Mapping[str, Found], dress: Dress | N
         sections=shown,
         home=home,
         plotly=Markup(get_plotlyjs()),
+        plot_config=PLOT_CONFIG,
+        policy=Markup(POLICY),
     )
 
 

@@ -34,7 +34,7 @@ def html_of(figures: "Iterable[Figure]", guides: bool = True) -> "HTML":
     """Figures as they stand in a page."""
     from IPython.display import HTML
 
-    from mesascope.analyses.report.page import simple_html
+    from mesascope.analyses.report.page import PLOT_CONFIG, simple_html
 
     parts = []
     for figure in figures:
@@ -42,7 +42,7 @@ def html_of(figures: "Iterable[Figure]", guides: bool = True) -> "HTML":
         where = os.path.relpath(DOCS / "_static" / SCRIPT, Path.cwd())
         script = False if _shown else where.replace(os.sep, "/")
         _shown.append(figure.id)
-        plot = figure.plot.to_html(include_plotlyjs=script, full_html=False, config={"responsive": True})
+        plot = figure.plot.to_html(include_plotlyjs=script, full_html=False, config=PLOT_CONFIG)
         said = [figure.guide, *(f"<i>{text}</i>" for text in (figure.equation, figure.source) if text)]
         guide = "".join(f"<p>{simple_html(text)}</p>" for text in said) if guides else ""
         parts.append(f'<div class="figure"><p class="figure-title">{figure.title}</p>{plot}{guide}</div>')

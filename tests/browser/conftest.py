@@ -9,6 +9,7 @@ import pytest
 from mesascope.analyses import Report
 from mesascope.analyses.comparison import compare, write_comparison
 from mesascope.analyses.development import trace_development, write_development
+from mesascope.analyses.report.figures import write_figures
 from mesascope.analyses.sweep import sweep_checkpoints, write_sweep
 
 from ..analyses.development.conftest import Counted
@@ -33,6 +34,10 @@ class Opened:
 
 PLOTS = ".plot, .plotly-graph-div"
 """Places of figures: a report's own, and those of a notebook's page."""
+
+
+SENDING = '[data-title^="Share"], [data-title^="Edit in"], [data-title*="loud"], a.modebar-btn[href], .plotlyjsicon'
+"""What Plotly would put beside a plot to open a site of its maker, or to send the plot there."""
 
 
 def imported(module: str) -> Any:
@@ -105,8 +110,10 @@ def pages(report: Report, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     developed = trace_development("zoo:separate-tokens", Counted().followed)
     sources = [*pair, str(folder / "<b>broken")]
     swept = sweep_checkpoints(sources, folder / "sweep", ("matching",), 80, executor=Here())
+    figures = write_figures(next(iter(report.results.values())), folder / "figures")
     return {
         "report": report.html,
+        "figures": figures[0],
         "compare": write_comparison(compared, folder / "compare", "mesascope compare").html,
         "develop": write_development(developed, folder / "develop", "mesascope develop").html,
         "sweep": write_sweep(swept, folder / "sweep", "mesascope sweep").html,

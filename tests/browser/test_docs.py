@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import KEPT, PLOTS
+from .conftest import KEPT, PLOTS, SENDING
 
 BUILT = Path(__file__).parents[2] / "out" / "docs"
 PAGES = sorted(BUILT.rglob("*.html"))
@@ -25,6 +25,7 @@ class Walked:
     links: list[str]
     n_plots: int
     n_drawn: int
+    n_sending: int
 
 
 def walk(open_page, path: Path) -> Walked:
@@ -32,18 +33,20 @@ def walk(open_page, path: Path) -> Walked:
     ids = opened.page.evaluate("[...document.querySelectorAll('[id]')].map(one => one.id)")
     links = opened.page.evaluate("[...document.querySelectorAll('a[href]')].map(link => link.href)")
     n_plots, n_drawn = (opened.page.locator(f":is({PLOTS}){drawn}").count() for drawn in ("", ":has(.main-svg)"))
+    n_sending = opened.page.locator(SENDING).count()
     if path == BUILT / "index.html":
         KEPT.mkdir(parents=True, exist_ok=True)
         opened.page.screenshot(path=KEPT / "docs.png")
     opened.page.context.close()
-    return Walked(opened.console, opened.asked, {*ids, ""}, links, n_plots, n_drawn)
+    return Walked(opened.console, opened.asked, {*ids, ""}, links, n_plots, n_drawn, n_sending)
 
 
-def test_every_page_is_silent_asks_for_nothing_draws_its_figures_and_links_to_what_is_there(open_page):
+def test_every_page_is_silent_asks_for_and_sends_nothing_draws_its_figures_and_links_to_what_is_there(open_page):
     assert PAGES, "the documentation is not built; run make docs"
     walked = {path.as_uri(): walk(open_page, path) for path in PAGES}
     assert {uri: page.console + page.asked for uri, page in walked.items() if page.console or page.asked} == {}
     assert {uri: page.n_drawn for uri, page in walked.items()} == {uri: page.n_plots for uri, page in walked.items()}
+    assert [uri for uri, page in walked.items() if page.n_sending] == []
     if os.environ.get("NOTEBOOKS") != "off":  # or no figure is drawn anywhere
         assert walked[(BUILT / "figures.html").as_uri()].n_plots >= 30
     dead = []

@@ -11,7 +11,7 @@ from mesascope.analyses.report.tables import table_of
 
 from ..analyses.report.planted import Planted
 from ..conftest import find_chromium
-from .conftest import KEPT, imported
+from .conftest import KEPT, SENDING, imported
 
 KINDS = ["report", "compare", "develop", "sweep"]
 SCHEMES = ["light", "dark"]
@@ -70,6 +70,22 @@ def test_every_page_opens_silently_asks_for_nothing_draws_all_and_has_no_fault(o
     keep(page, f"{kind}-print")
     assert page.locator(".plot .main-svg").first.evaluate("svg => svg.width.baseVal.value") == 660
     assert opened.console == [] and opened.asked == []
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "figures"])
+def test_no_plot_offers_to_send_itself_away(open_page, pages, kind):
+    opened = open_page(pages[kind])
+    assert opened.page.locator(".modebar-btn").count() and not opened.page.locator(SENDING).count()
+    context = opened.page.evaluate("document.querySelector('.js-plotly-plot')._context")
+    assert context["showSendToCloud"] is False and context["displaylogo"] is False
+    refused = opened.page.evaluate("fetch('https://example.org').then(() => 'answered', error => error.name)")
+    assert refused == "TypeError" and opened.asked == []
+
+
+def test_what_would_send_a_plot_away_is_noticed(open_page, planted):
+    page = open_page(planted).page
+    page.evaluate("Plotly.newPlot(plots[0], [{y: [1, 2]}], {}, {showSendToCloud: true, displaylogo: true})")
+    assert page.locator(SENDING).count() >= 2
 
 
 def test_figures_of_a_report_are_drawn_in_their_order(open_page, report):

@@ -52,7 +52,7 @@ function themed({data, layout, frames}, theme) {
       paper_bgcolor: CLEAR, plot_bgcolor: CLEAR, ...theme.fixed,
     },
     frames,
-    config: {responsive: !theme.fixed.width, displaylogo: false, modeBarButtonsToRemove: ["toImage"]},
+    config: {...content("plot.config"), responsive: !theme.fixed.width, modeBarButtonsToRemove: ["toImage"]},
   };
 }
 function draw(plot, theme = screenTheme()) {

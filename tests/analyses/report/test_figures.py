@@ -19,6 +19,7 @@ def test_every_figure_is_a_page_of_its_own_that_loads_nothing(performance, tmp_p
         page = path.read_text("utf-8")
         assert figure.title in page and "Plotly.newPlot" in page
         assert 'src="http' not in page and "<link" not in page
+        assert page.index("Content-Security-Policy") < page.index("</head>") and '"showSendToCloud": false' in page
 
 
 def test_figures_that_cannot_be_written_are_one_line(performance, tmp_path):
