@@ -58,11 +58,12 @@ def model_claim(causes: Sequence[Cause]) -> Claim:
     """The variable that the model is most about: w wherever there is one, otherwise the prediction."""
     w = [cause for cause in causes if cause.variable == "w"]
     verdict = overall(w or causes)
+    best = max((cause for cause in w or causes), key=lambda cause: (-STRENGTH.index(cause.verdict), _size(cause)))
     parts = []
-    for variable in dict.fromkeys(cause.variable for cause in causes):
+    # The number's own variable is in the first clause, which is all that a report's opening may have of this.
+    for variable in dict.fromkeys([best.variable, *(cause.variable for cause in causes)]):
         found = [cause for cause in causes if cause.variable == variable]
         parts.append(f"{variable} is {_where(found)}")
-    best = max((cause for cause in w or causes), key=lambda cause: (-STRENGTH.index(cause.verdict), _size(cause)))
     name, text = f"{best.variable} {verdict}", f"Of what readouts find, {'; '.join(parts)}."
     value, ci = _number(best.slope)
     return Claim("causality.model", text, value, ci, best.null, name)
@@ -90,7 +91,7 @@ def _where(causes: Sequence[Cause]) -> str:
             places.setdefault(cause.site, []).append(cause.layer)
     words = [f"{site}, {'layers' if len(found) > 1 else 'layer'} {_range(found)}" for site, found in places.items()]
     phrase = "not told apart from what is read better" if verdict == NOT_APART else verdict
-    return f"{phrase} ({'; '.join(words)})"
+    return f"{phrase} ({' and '.join(words)})"
 
 
 def _range(numbers: Sequence[int]) -> str:

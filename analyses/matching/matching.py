@@ -92,6 +92,10 @@ class Matching(Result):
             return Claim("matching.model", text + ".", None, None, None, self.verdict)
         nulls = [match.null for layer in self.layers for match in layer.matches if match.family == family]
         text += f"; over all layers, {family} leaves {distances[family]:.2g} of the norm of what can reach the output"
+        if min(inside := [layer.inside for layer in self.layers if layer.matches]) < 0.99:
+            least, most = (fixed(share, 2) for share in (min(inside), max(inside)))
+            shares = least if least == most else f"{least} to {most}"
+            text += f", where {shares} of a layer's squared norm lies between slots of tokens"
         return Claim("matching.model", text + ".", distances[family], None, min(nulls), self.verdict)
 
     def figures(self) -> tuple[Figure, ...]:

@@ -18,6 +18,7 @@ from .whole_models import D, best, matching, of_zoo
 def test_the_bundled_single_layer_is_the_best_single_step():
     scope, found = of_zoo("lsa-1")
     assert found.verdict == "1 step of GD"
+    assert found.layers[0].inside >= 0.99 and "between slots" not in found.claims[0].text
     eta = best(found.layers[0]).scalars["η"]
     assert eta.value == pytest.approx(optimal_step(cast(LinearRegression, scope.task)).eta, rel=0.01)
     assert eta.low < eta.value < eta.high
@@ -62,6 +63,9 @@ def test_the_second_layer_on_separate_tokens_is_a_gradient_step():
     found = of_zoo("separate-tokens")[1]
     assert found.layers[1].verdict == "GD" and found.layers[1].inside < 0.99
     assert f"where {found.layers[1].inside:.2f} of the layer's squared norm lies between slots" in found.claims[2].text
+    least, most = sorted(layer.inside for layer in found.layers)
+    shares = f"{least:.2f} to {most:.2f}" if f"{least:.2f}" != f"{most:.2f}" else f"{least:.2f}"
+    assert f", where {shares} of a layer's squared norm lies between slots of tokens." in found.claims[0].text
 
 
 def test_an_untrained_twin_of_each_is_nothing():

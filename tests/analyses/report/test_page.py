@@ -191,7 +191,7 @@ def test_hostile_names_are_text(hostile):
     assert hostile.text.count("alert(1)") >= 3  # title, heading, description
     assert not any(script.strip() == "alert(1)" for script in hostile.scripts)
     n_plots = sum(attrs.get("class") == "plot" for _, attrs in hostile.elements)
-    assert len(hostile.scripts) == 2 * n_plots + 4  # each plot and its table, Plotly's settings, the content, both scripts
+    assert len(hostile.scripts) == 2 * n_plots + 4  # each plot and its table, settings, content, both scripts
     embedded = json.loads(hostile.script("report"))
     assert embedded["checkpoint"].endswith(HOSTILE)
     assert embedded["model"]["about"] == HOSTILE + "\u2028&amp;"
