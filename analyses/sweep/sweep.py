@@ -84,8 +84,10 @@ class Sweep(Result):
         if not counts:
             return None
         said = ", ".join(f"{verdict}: {count}" for verdict, count in counts.most_common())
-        top, count = counts.most_common(1)[0]
-        return Claim(f"sweep.{name}", f"By {name}, of {counts.total()}: {said}.", float(count), None, None, top)
+        # The most frequent of several is not what the checkpoints are, least of all in a tie.
+        verdict = next(iter(counts)) if len(counts) == 1 else f"{len(counts)} different verdicts"
+        text = f"By {name}, of {counts.total()}: {said}."
+        return Claim(f"sweep.{name}", text, float(len(counts)), None, None, verdict)
 
     def verdicts(self, name: str) -> Counter[str]:
         """How often an analysis says what."""

@@ -242,6 +242,14 @@ def test_the_table_says_once_what_is_the_same_for_all(written):
     assert sources == [row.source for row in result.rows]
 
 
+def test_a_verdict_is_named_where_all_checkpoints_agree(runs, tmp_path):
+    claim = run(runs, tmp_path)[0].claims[2]  # of a run and its copy
+    assert (claim.id, claim.verdict, claim.value) == ("sweep.matching", "1 step of GD", 1)
+    differing = sweep_checkpoints([f"{runs}/a", f"{runs}/a@untrained-1"], tmp_path, CHEAP, 80, executor=Here())
+    assert differing.claims[2].verdict == "2 different verdicts" and differing.claims[2].value == 2
+    assert "1 step of GD: 1" in differing.claims[2].text
+
+
 def test_every_claim_leads_to_its_figure(written):
     result, files = written
     page = Page(files.html.read_text())
