@@ -31,11 +31,13 @@ def gather(
     left = far[:, rows]  # [resample, family]
     order = left[0].argsort().tolist()
     families, rows, left = [families[i] for i in order], [rows[i] for i in order], left[:, order]
-    ceiling = torch.stack([far[:, products.index(name)] for name in CEILINGS] + [left.amin(1)]).amin(0)
+    # Who misses what is asked of those who are no party to it: the nearest family would miss nothing of itself.
+    others = torch.stack([far[:, products.index(name)] for name in CEILINGS]).amin(0)
+    ceiling = torch.minimum(others, left.amin(1))
     scale = torch.minimum(distances(sums, y)[:, rows], sums.diagonal(dim1=1, dim2=2)[:, rows])
     scale = scale.clamp(min=ROUNDING * size[:, None])
     missed = (left - ceiling[:, None]) / scale
-    closeness = (left[0, 0] - ceiling[0]) / (left[0] - ceiling[0])
+    closeness = (left[0, 0] - others[0]) / (left[0] - others[0])
     matches = tuple(
         Match(
             family=family,

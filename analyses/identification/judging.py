@@ -95,7 +95,7 @@ class Verdict:
     """A family, "mixture of A and B at t", "undetermined: A or B", "like A, but not it", "none of the listed" or
     "no algorithm"."""
     families: tuple[str, ...] = ()
-    """Those that are not excluded; one if the verdict names it."""
+    """Those that are not excluded, near enough or not; one if the verdict names it."""
     reason: str = ""
     """Why it is no name, to follow "but"; empty if it is one."""
     t: float | None = None
@@ -111,15 +111,16 @@ def judge(evidence: Evidence) -> Verdict:
     """The verdict on one layer.
 
     A layer must predict something, more than untrained twins do. Families that are clearly farther than the nearest
-    are excluded; of those left, one that is a special case of another keeps the name, since the richer family need
-    not be tried. The one that is left is a name if it explains what could be explained.
+    are excluded; of those left, one that is a special case of another keeps the name where it is as near to what
+    could be explained, since the richer family need not be tried. The one that is left is a name if it explains what
+    could be explained; where several are left and any does, it is undetermined.
     """
     return gate(evidence) or name(evidence)
 
 
 def wants_mixtures(evidence: Evidence) -> bool:
     """Whether something is predicted that no single family explains, so that mixtures are worth their time."""
-    return gate(evidence) is None and not all(map(adequate, simplest(evidence.matches, evidence.limits)))
+    return gate(evidence) is None and not any(map(adequate, simplest(evidence.matches, evidence.limits)))
 
 
 def gate(evidence: Evidence) -> Verdict | None:
@@ -135,22 +136,24 @@ def gate(evidence: Evidence) -> Verdict | None:
 def name(evidence: Evidence) -> Verdict:
     """The family, the mixture, or why neither."""
     alive = simplest(evidence.matches, evidence.limits)
-    if all(adequate(match) for match in alive):
+    families = tuple(match.family for match in alive)
+    # One that is near enough is not refuted by a rival that is not: that one is not excluded, no more.
+    if any(map(adequate, alive)):
         if len(alive) == 1:
-            return Verdict(alive[0].family, (alive[0].family,))
-        families = tuple(match.family for match in alive)
+            return Verdict(families[0], families)
         return Verdict(
             f"undetermined: {_either(families)}", families, f"that does not tell it from {_either(families[1:])}"
         )
     blends = [blend for blend in evidence.blends if blended(blend)]
     if blends:
         return mixture(blends, evidence.limits)
-    best = alive[0]
-    if not best.unexplained.high <= MAX_UNEXPLAINED:
+    best = evidence.matches[0]
+    if not _near(best):
         return Verdict("none of the listed", (), f"{best.label} leaves {best.unexplained.value:.2g} of it unexplained")
-    families = tuple(match.family for match in alive)
-    missed = f"{best.label} misses {best.missed.value:.2g} of what could be explained ({EXACT:g} is allowed)"
-    return Verdict(f"like {_either(families)}, but not it", families, missed)
+    like = tuple(match.family for match in alive if _near(match)) or (best.family,)
+    nearest = best.label if best.family == like[0] else f"even the nearest, {best.label},"
+    missed = f"{nearest} misses {best.missed.value:.2g} of what could be explained ({EXACT:g} is allowed)"
+    return Verdict(f"like {_either(like)}, but not it", like, missed)
 
 
 def mixture(blends: Sequence[Blend], limits: dict[str, tuple[str, ...]]) -> Verdict:
@@ -195,7 +198,12 @@ def mixture(blends: Sequence[Blend], limits: dict[str, tuple[str, ...]]) -> Verd
 def adequate(match: Match) -> bool:
     """Whether a family explains what could be explained; NaN, of a learner that overflows, does not."""
     missed = match.missed
-    return missed.value <= EXACT and missed.high <= SURELY * EXACT and match.unexplained.high <= MAX_UNEXPLAINED
+    return missed.value <= EXACT and missed.high <= SURELY * EXACT and _near(match)
+
+
+def _near(match: Match) -> bool:
+    """Whether what it leaves is no more than a deviation."""
+    return match.unexplained.high <= MAX_UNEXPLAINED
 
 
 def blended(blend: Blend) -> bool:
@@ -206,7 +214,7 @@ def blended(blend: Blend) -> bool:
 
 
 def simplest(matches: Sequence[Match], limits: dict[str, tuple[str, ...]]) -> tuple[Match, ...]:
-    """The families that are not excluded, without those of which another one is a special case."""
+    """The families that are not excluded, without those that a special case stands for."""
     near = {match.family for match in matches if not (match.beaten >= WIN and match.closeness <= CLOSER)}
     # A special case wins no bootstrap against a richer family that is better by next to nothing.
     special = {simpler for family in near for simpler in limits[family]}
@@ -214,8 +222,25 @@ def simplest(matches: Sequence[Match], limits: dict[str, tuple[str, ...]]) -> tu
     return tuple(
         match
         for match in matches
-        if match.family in near and not any(_simpler(other, match, limits) for other in matches if other.family in near)
+        if match.family in near
+        and not any(
+            _simpler(other, match, limits) and _stands_for(other, match, matches)
+            for other in matches
+            if other.family in near
+        )
     )
+
+
+def _stands_for(simple: Match, rich: Match, matches: Sequence[Match]) -> bool:
+    """Whether a special case may take a richer family's place.
+
+    It must be near enough itself, or miss next to nothing. Where neither is near enough, it must not be beaten, or a
+    richer family that is surely nearer would be kept silent about.
+    """
+    if adequate(simple) or simple.missed.high <= NEGLIGIBLE:
+        return True
+    nearer = matches.index(simple) < matches.index(rich)
+    return not adequate(rich) and (nearer or simple.beaten < WIN)
 
 
 def _simpler(other: Match, match: Match, limits: dict[str, tuple[str, ...]]) -> bool:

@@ -8,7 +8,7 @@ from mesascope.analyses.identification.ceiling import Stack
 from mesascope.analyses.identification.contest import Contest
 from mesascope.analyses.identification.evidence import gather
 from mesascope.analyses.identification.strength import measure_share
-from mesascope.models import Learner, LeastSquares, LinearRegression, NearestNeighbours, Newton, Ridge
+from mesascope.models import Averaging, Learner, LeastSquares, LinearRegression, NearestNeighbours, Newton, Ridge
 from mesascope.models.battery import Target, bounded, rivals
 from mesascope.models.inputs import Gaussian
 from mesascope.models.spectra import LogUniform
@@ -86,6 +86,22 @@ def test_the_nearest_is_beaten_by_none_and_as_close_as_itself(mixture):
     assert all(0 <= match.beaten <= 1 for match in evidence.matches)
     closeness = [match.closeness for match in evidence.matches]
     assert closeness == sorted(closeness, reverse=True)
+
+
+def test_a_rival_that_leaves_less_than_a_filter_and_a_regression_is_not_far(contest):
+    """Nobody who is no party to it explains what it leaves, so that it misses nothing, surely beaten or not."""
+    pair: dict[str, Learner] = {"ridge": Ridge(0.5), "Newton": Ridge(0.6)}
+    fresh = TASK.sample(120, seed=1, dtype=torch.float64)
+    noise = 0.3 * torch.randn(120, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    preds = scored(Ridge(0.5).predict, fresh) + noise
+    poor = Stack([NearestNeighbours(1)]).fit(Target(fresh, POINTS, preds))
+    candidates = Candidates.of(contest, scored(Averaging().predict, contest.prompts))
+    candidates = replace(candidates, learners={**pair, "averaging": Averaging()}, stack=poor)
+    products = candidates.products(fresh, POINTS, preds, 40)
+    found = gather(candidates, products, SKILL, None, torch.Generator().manual_seed(0))
+    nearest, second, far = found.matches
+    assert nearest.missed.value == 0 and second.closeness >= 1
+    assert far.family == "averaging" and far.closeness <= 0 and far.beaten == 1
 
 
 def test_a_far_rival_is_beaten_in_every_resample_of_an_exact_learner(contest):

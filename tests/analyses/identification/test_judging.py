@@ -20,6 +20,7 @@ from mesascope.analyses.identification.judging import (
     gate,
     judge,
     simplest,
+    wants_mixtures,
 )
 from mesascope.probes import Estimate
 
@@ -114,6 +115,31 @@ def test_three_that_are_left_are_all_listed():
     assert verdict.text == "undetermined: A, B or C" and verdict.reason == "that does not tell it from B or C"
 
 
+def decoder_d5():
+    """Three families held against a trained decoder's output: of the last, nothing is sure."""
+    gd = Match("GD", "GD*", Estimate(0.0126, 0.0019, 0.0308), Estimate(0.088, 0.0, 0.21), 0.947, 0.0, 1)
+    return (
+        Match("ridge", "ridge*", about(0.0021), Estimate(0.0, 0.0, 0.0014), 0.0, 1.0, 1),
+        Match("Newton", "Newton*", about(0.0021), Estimate(0.0001, 0.0, 0.0014), 0.566, 0.0, 1),
+        gd,
+    )
+
+
+def test_a_rival_that_is_not_excluded_but_not_near_enough_leaves_it_undetermined():
+    ridge, newton, gd = decoder_d5()
+    for matches in ((ridge, newton, gd), (ridge, gd), (ridge, newton)):
+        verdict = judge(evidence(*matches))
+        families = tuple(match.family for match in matches)
+        assert verdict.text.startswith("undetermined: ridge") and verdict.families == families
+
+
+def test_mixtures_are_wanted_only_where_nothing_that_is_left_is_near_enough():
+    ridge, _, gd = decoder_d5()
+    assert not wants_mixtures(evidence(ridge, gd))
+    assert wants_mixtures(evidence(*NEAR))
+    assert not wants_mixtures(evidence(*NEAR, skill=about(0.05)))
+
+
 # Special cases.
 
 
@@ -149,6 +175,39 @@ def test_of_two_that_are_each_others_special_cases_the_one_with_fewer_scalars_ha
     both = winner("A", n_scalars=n[0]), match("B", 0.0005, beaten=0.6, closeness=0.9, n_scalars=n[1])
     kept = simplest(both, {"A": ("B",), "B": ("A",)})
     assert tuple(m.family for m in kept) == found
+
+
+RICH = {"rich": ("simple",)}
+
+
+@pytest.mark.parametrize("beaten, text", [(WIN, "like rich or simple, but not it"), (0.9, "like simple, but not it")])
+def test_a_special_case_that_is_beaten_and_not_near_enough_takes_nothing_from_the_richer_family(beaten, text):
+    rich = winner("rich", missed=0.13, unexplained=0.03)
+    simple = match("simple", 0.24, 0.05, beaten=beaten, closeness=0.5)
+    assert judge(evidence(rich, simple, limits=RICH)).text == text
+
+
+def test_a_richer_family_that_is_near_enough_is_not_displaced_by_a_special_case_that_is_not():
+    rich, simple = winner("rich", missed=0.009), match("simple", 0.031, beaten=0.9, closeness=0.3)
+    assert judge(evidence(rich, simple, limits=RICH)).text == "undetermined: rich or simple"
+    excluded = match("simple", 0.031, beaten=1.0, closeness=0.2)
+    assert judge(evidence(rich, excluded, limits=RICH)).text == "rich"
+
+
+def test_the_nearest_decides_whether_anything_is_near_though_a_special_case_has_its_name():
+    rich = winner("rich", missed=0.05, unexplained=MAX_UNEXPLAINED - TINY)
+    simple = match("simple", 0.06, MAX_UNEXPLAINED - TINY, beaten=0.6, closeness=0.9)
+    verdict = judge(evidence(rich, simple, limits=RICH))
+    assert verdict.text == "like simple, but not it"
+    assert verdict.reason == "even the nearest, rich*, misses 0.05 of what could be explained (0.01 is allowed)"
+    far = match("simple", 0.06, MAX_UNEXPLAINED + TINY, beaten=0.6, closeness=0.9)
+    assert judge(evidence(rich, far, limits=RICH)).text == "like rich, but not it"
+
+
+def test_none_of_the_listed_quotes_the_nearest():
+    rich, simple = winner("rich", missed=0.5, unexplained=0.16), match("simple", 0.6, 0.24, beaten=0.9, closeness=0.7)
+    verdict = judge(evidence(rich, simple, limits=RICH))
+    assert verdict.text == "none of the listed" and verdict.reason == "rich* leaves 0.16 of it unexplained"
 
 
 # Whether it is near enough.
