@@ -105,7 +105,7 @@ class Cause:
             return NOT_APART
         # A weak reading moves little, for its slope is at most its R²: not used is said if the reading moves nothing.
         low, high = (min(self.slope.low, self.of_reading.low), min(self.slope.high, self.of_reading.high))
-        if max(self.slope.high, self.of_reading.high) < UNUSED:
+        if max(self.slope.high, self.of_reading.high) < UNUSED and -UNUSED < min(self.slope.low, self.of_reading.low):
             return self._unused
         if self.slope.low > self.null and low > 0 and max(self.slope.low, self.of_reading.low) >= UNUSED:
             return USED_ if low >= USED else PARTLY if high < USED else AT_LEAST

@@ -59,7 +59,7 @@ class FamilyMatch:
 
     @property
     def preconditioner(self) -> Float[Tensor, "n_query n_key"]:
-        """η A, on the mean loss; of any size where attention is not linear."""
+        """η A from query to key, slots of x first, on the mean loss; of any size where attention is not linear."""
         return self.scalars["η"].value * self.nearest.QK if "η" in self.scalars else self.nearest.QK
 
     def data(self) -> dict[str, Any]:
@@ -129,6 +129,7 @@ class LayerMatch:
             "norm": self.norm,
             "inside": self.inside,
             "matches": [match.data() for match in self.matches],
+            "preconditioner": self.best.preconditioner.tolist() if self.best else None,
             "OV": self.OV.tolist(),
             "QK": self.QK.tolist(),
         }

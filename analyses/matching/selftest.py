@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, get_args
 
 import torch
+from torch import Tensor
 
 from mesascope.analyses.matching.matching import Matching, match_weights
 from mesascope.analyses.planting import Draw, PlantedTest
@@ -39,6 +40,8 @@ class Planted:
     name: str
     scalars: dict[str, list[float]]
     """By symbol, one a layer; of a construction that is matched whole one in all."""
+    preconditioners: list[Tensor] = field(default_factory=list)
+    """η A of each layer."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class ConstructionCase:
     verdict: str
     distance: float
     error: float
-    """The largest relative error of a scalar."""
+    """The largest relative error of a scalar, or of η A by its norm."""
 
     @property
     def right(self) -> bool:
@@ -103,7 +106,7 @@ def constructions(rng: torch.Generator) -> Iterator[Planted]:
     bases = random_bases(n, d, rng)
     matrices = [eta * (U * torch.logspace(-1, 0, d).double()) @ U.T for eta, U in zip(etas, bases, strict=True)]
     preconditioned = preconditioned_gradient_descent(t, matrices)
-    yield Planted("preconditioned GD", preconditioned, steps(n, "preconditioned GD"), {})
+    yield Planted("preconditioned GD", preconditioned, steps(n, "preconditioned GD"), {}, matrices)
     eta = draw.uniform(0.1, 2.0)
     yield Planted("copy", copy_then_descend(d, t, eta), "neighbour copy, then 1 step of GD", {"η": [eta]})
     yield Planted("induction", induction(d, t, eta), "induction as 1 step of GD", {"η": [eta]})
@@ -172,12 +175,15 @@ def _distance(found: Matching) -> float:
 
 
 def _graded(planted: Planted, found: Matching) -> ConstructionCase:
+    best = [layer.best for layer in found.layers if layer.best is not None]
     errors = [0.0]
+    for match, A in zip(best, planted.preconditioners, strict=False):
+        errors.append(((match.preconditioner[: len(A), : len(A)] - A).norm() / A.norm()).item())
+    errors += [math.inf] * (len(best) < len(planted.preconditioners))
     for symbol, values in planted.scalars.items():
         if found.whole is not None and found.whole.named:
             got = [found.whole.scalar]
         else:
-            best = [layer.best for layer in found.layers if layer.best is not None]
             got = [match.scalars[symbol].value for match in best if symbol in match.scalars]
         errors += [abs(value / truth - 1) for value, truth in zip(got, values, strict=False)]
         errors += [math.inf] * (len(got) < len(values))

@@ -59,7 +59,7 @@ def test_zero_predictions_and_rounding_have_no_response(prompts):
 
 
 @pytest.mark.slow
-def test_the_interval_of_the_curve_holds_the_truth_95_times_in_100():
+def test_the_interval_of_the_curve_holds_the_truth_about_as_often_as_its_guide_says():
     truth = GradientDescent(4, 0.1)
     held = []
     for seed in range(40):
