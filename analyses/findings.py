@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from textwrap import shorten
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -12,6 +11,8 @@ from mesascope.analyses.claim import Result
 from mesascope.analyses.registry import Analysis
 from mesascope.analyses.scope import Scope
 from mesascope.models import MesascopeError
+from mesascope.models.devices import lacks_memory
+from mesascope.models.errors import in_a_line
 
 T = TypeVar("T")
 
@@ -71,23 +72,10 @@ def reason_of(error: Exception) -> str | None:
     """Why an analysis could not run, in one line with the remedy; None for a mistake of ours."""
     if isinstance(error, MesascopeError):
         return str(error)
-    if _is_of_memory(error):
+    if lacks_memory(error):
         return f"out of memory ({in_a_line(error)}); use fewer prompts (--prompts) or another device (--device)"
     if isinstance(error, np.linalg.LinAlgError | torch.linalg.LinAlgError):
         return (
             f"a matrix could not be solved ({in_a_line(error)}); use more prompts (--prompts) or another seed (--seed)"
         )
     return None
-
-
-def _is_of_memory(error: Exception) -> bool:
-    # torch tells a CPU's lack of memory by words alone.
-    words = ("can't allocate memory", "not enough memory")
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and any(said in str(error) for said in words)
-    )
-
-
-def in_a_line(error: BaseException) -> str:
-    """What an error says, in one line that ends where a word does; CUDA's lack of memory takes a paragraph."""
-    return shorten(str(error), 300, placeholder=" …").rstrip(".") or "without a word"

@@ -5,14 +5,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mesascope.analyses.leaks import N_LEAK, refuse_leaks
 from mesascope.models import Checkpoint, HookedRegressor, LinearRegression, MesascopeError, Prompts, load
-from mesascope.models.devices import usable_device
+from mesascope.models.devices import lacks_memory, usable_device
+from mesascope.models.errors import in_a_line
 from mesascope.models.formats import check_scale, with_scale
 from mesascope.models.tasks import Regression, Task
 
@@ -43,6 +46,8 @@ class PredictorModel:
 
     def __init__(self, predictor: Predictor, d_out: int = 1):
         self.predictor, self.d_out = predictor, d_out
+        # A module's repr takes a paragraph.
+        self.name = shorten(repr(predictor), 200, placeholder=" …")
 
     def __call__(
         self, xs: Float[Tensor, "batch n_points n_dims"], ys: Float[Tensor, "batch n_points"]
@@ -50,18 +55,32 @@ class PredictorModel:
         """Predictions at every point, with an axis of their own if they have several numbers.
 
         Raises:
-            MesascopeError: The predictor answers with something else than a tensor of that shape.
+            MesascopeError: The predictor raises an exception of its own, lack of memory apart, or answers with
+                something else than a tensor of that shape.
         """
-        preds = self.predictor.predict(Prompts(xs, ys))
+        preds = self._asked(Prompts(xs, ys))
         if not isinstance(preds, Tensor):
-            raise MesascopeError(f"{self.predictor!r} predicted a {type(preds).__name__}; return a torch tensor")
+            raise MesascopeError(f"{self.name} predicted a {type(preds).__name__}; return a torch tensor")
         if preds.shape != (ys.shape if self.d_out == 1 else (*ys.shape, self.d_out)):
             per_point = "one prediction" if self.d_out == 1 else f"{self.d_out} numbers"
             raise MesascopeError(
-                f"{self.predictor!r} predicted a tensor of shape {tuple(preds.shape)} for prompts of shape "
+                f"{self.name} predicted a tensor of shape {tuple(preds.shape)} for prompts of shape "
                 f"{tuple(ys.shape)}; return {per_point} per point"
             )
         return preds
+
+    def _asked(self, prompts: Prompts) -> Any:
+        """What the predictor answers; an analysis meets its exceptions as refusals, for they are no mistake of ours."""
+        try:
+            return self.predictor.predict(prompts)
+        except Exception as error:
+            if isinstance(error, MesascopeError) or lacks_memory(error):
+                raise
+            raise MesascopeError(
+                f"{self.name} failed on prompts of {prompts.n_points} points in {prompts.n_dims} dimensions: "
+                f"{type(error).__name__}: {in_a_line(error)}; let its predict take such prompts, or leave out what "
+                "asks for them (identify: shifts=False)"
+            ) from error
 
     def read_points(self, n_points: int) -> range:
         """Every point."""
@@ -188,16 +207,40 @@ class Scope:
         edges = list(pairwise(index * n_prompts // n_batches for index in range(n_batches + 1)))
         return (self.prompts(stop - start, stream, start) for start, stop in edges[taken])
 
-    @torch.no_grad()
     def predict(self, prompts: Prompts) -> Float[Tensor, "batch n_read *d_out"]:
         """The model's predictions at its read points, float64.
 
+        A bare predictor is tried once for whether it sees the answer: every analysis takes its predictions from here.
+
         Raises:
-            MesascopeError: A prediction is NaN or infinite.
+            MesascopeError: A prediction is NaN or infinite, or a bare predictor's sees the answer.
         """
+        preds = self._predict(prompts)
+        if isinstance(self.model, PredictorModel):
+            self.refuse_leaks()
+        return preds
+
+    @torch.no_grad()
+    def _predict(self, prompts: Prompts) -> Float[Tensor, "batch n_read *d_out"]:
         preds = torch.cat([self.model(batch.xs, batch.ys).double() for batch in prompts.split(BATCH)])
         self.refuse_non_finite(preds)
         return preds
+
+    def refuse_leaks(self) -> None:
+        """Refuse a model that sees the answer; what does not is tried once.
+
+        Raises:
+            MesascopeError: A prediction depends on its own y or on later ones.
+        """
+
+        def tried() -> None:
+            few, read = self.prompts(N_LEAK, "tune"), self.model.read_points(self.task.n_points)
+            # −y is of y's size; the number of a token is replaced by that of another prompt.
+            other = -few.ys if isinstance(self.task, Regression) else few.ys.roll(1, 0)
+            if read:
+                refuse_leaks(self._predict, few, other, read, self.source)
+
+        self.once(("leaks",), tried)
 
     def refuse_non_finite(self, preds: Float[Tensor, "batch n_read *d_out"]) -> None:
         """Refuse predictions of which one is NaN or infinite.
@@ -232,12 +275,13 @@ def attach(
             `HookedRegressor`, or a predictor such as a learner.
         task: The task to look at it with; default the one it was trained on, as far as that is known.
         seed: Seed of every prompt and resample.
-        device: Where to run the model; default where it is. A model that is handed over is moved, not copied.
+        device: Where to run the model; default where it is. A model that is handed over is moved, not copied; a
+            predictor sees to this itself.
         w_std: Scale of w in that task, such as for folders that do not record it.
 
     Raises:
-        MesascopeError: There is no such checkpoint, it cannot be read, the device is not there, the task has other
-            dimensions than the model, or w_std is no scale or means nothing to the task.
+        MesascopeError: There is no such checkpoint, it cannot be read, the device is not there or not for us to
+            choose, the task has other dimensions than the model, or w_std is no scale or means nothing to the task.
     """
     check_scale(w_std)
     checkpoint = None
@@ -249,7 +293,13 @@ def attach(
         model, source = target, "a hooked model"
     elif isinstance(target, Predictor) and not isinstance(target, type):
         task = task or LinearRegression()
-        model, source = PredictorModel(target, task.d_out), repr(target)
+        model = PredictorModel(target, task.d_out)
+        source = model.name
+        if device not in (None, "cpu"):
+            raise MesascopeError(
+                f"device={device!r} means nothing to {source}: a predictor gets prompts on the CPU, and moves them in "
+                "its predict to where it runs; leave device out"
+            )
     else:
         raise MesascopeError(
             f"cannot attach to {type(target).__name__}; expected a path, 'zoo:NAME', a HookedRegressor, or an object "

@@ -1,4 +1,4 @@
-"""Where tensors live."""
+"""Where tensors live, and whether they fit."""
 
 import torch
 
@@ -18,3 +18,12 @@ def usable_device(device: str | torch.device) -> torch.device:
     if found.type == "meta":
         raise MesascopeError("cannot use device 'meta': it holds no numbers; use cpu")
     return found
+
+
+def lacks_memory(error: Exception) -> bool:
+    """Whether an error says that memory did not suffice."""
+    # torch tells a CPU's lack of memory by words alone.
+    words = ("can't allocate memory", "not enough memory")
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and any(said in str(error) for said in words)
+    )

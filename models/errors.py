@@ -3,6 +3,7 @@
 import reprlib
 from collections.abc import Iterable
 from difflib import get_close_matches
+from textwrap import shorten
 
 from pydantic import ValidationError
 
@@ -18,6 +19,11 @@ def nearest(name: str, known: Iterable[str]) -> str:
     if close:
         return f"; did you mean {close[0]!r}?"
     return f"; known: {', '.join(known[:12])}{', …' if len(known) > 12 else ''}" if known else ""
+
+
+def in_a_line(error: BaseException) -> str:
+    """What an error says, in one line that ends where a word does; CUDA's lack of memory takes a paragraph."""
+    return shorten(str(error), 300, placeholder=" …").rstrip(".") or "without a word"
 
 
 def first_complaint(error: ValidationError) -> str:

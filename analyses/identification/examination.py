@@ -26,8 +26,6 @@ from mesascope.probes.jackknife import N_BLOCKS as N_LEFT_OUT
 
 N_BLOCKS, MIN_PROMPTS = 200, 40
 """Blocks of prompts whose resamples give the intervals, and the fewest prompts."""
-N_LEAK = 16
-"""Prompts on which it is tried whether predictions see the answer."""
 
 
 @dataclass(frozen=True)
@@ -180,20 +178,7 @@ class Examination:
         """
         if n_prompts < MIN_PROMPTS:
             raise MesascopeError(f"n_prompts={n_prompts}: expected at least {MIN_PROMPTS}")
-        few = self.tune[:N_LEAK]
-        for t in {self.points[len(self.points) // 2], self.points[-1]}:
-            ys = few.ys.clone()
-            ys[:, t:] = -ys[:, t:]  # of the size that y has
-            seen = [kept for point, kept in zip(self.points, self.kept, strict=True) if point <= t]
-            once, again, other = (
-                self.scope.predict(replace(few, ys=values))[:, seen] for values in (few.ys, few.ys, ys)
-            )
-            tolerance = (once - again).abs().max() + 1e-5 * few.ys.abs().max() + 1e-4 * once.abs()
-            if ((once - other).abs() > 10 * tolerance).any():
-                raise MesascopeError(
-                    f"{self.scope.source} predicts y at point {t} or before from the y of point {t} or later; a "
-                    "prediction at a point may see the points before it, and its own x"
-                )
+        self.scope.refuse_leaks()
 
     def enter(self, label: str, preds: Float[Tensor, "batch n_read"]) -> Subject:
         """Fit everything to a layer's predictions on the tuning prompts."""

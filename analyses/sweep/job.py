@@ -7,12 +7,13 @@ from typing import Any
 
 from mesascope.analyses.claim import Result
 from mesascope.analyses.descriptions import describe_model
-from mesascope.analyses.findings import in_a_line, reason_of
+from mesascope.analyses.findings import reason_of
 from mesascope.analyses.scope import Scope, attach
 from mesascope.analyses.selection import choose_analyses
 from mesascope.analyses.specimens import describe_task
 from mesascope.analyses.store import Store, content_key, fingerprint
 from mesascope.models import MesascopeError
+from mesascope.models.errors import in_a_line
 
 SCHEMA = 1
 """To be raised when what is stored changes, or the same claims come to mean something else."""

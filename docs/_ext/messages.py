@@ -52,7 +52,9 @@ CAUSES = (
     Cause("training", path=r"models/training/(?!tracking)"),
     Cause("packages-and-devices", path=r"training/tracking|devices"),
     Cause("construction-arguments", path=r"models/constructions|spline_filter"),
-    Cause("predictor", r"predicted a|predicts y at point|cannot attach|\bno layers to probe"),
+    Cause(
+        "predictor", r"predicted a|predicts y at point|cannot attach|\bno layers to probe|failed on prompts|device=‹"
+    ),
     Cause("no-construction", path=r"analyses/(matching/matching|side_checks)"),
     Cause("no-such-part", r"attention|tokens of this model|read-in|differentiated|hook|d_out=1|joint"),
     Cause(

@@ -4,7 +4,7 @@ import scipy.linalg
 import torch
 
 from mesascope.analyses import attach
-from mesascope.analyses.findings import in_a_line, reason_of, run_analyses
+from mesascope.analyses.findings import reason_of, run_analyses
 from mesascope.analyses.registry import Analysis
 from mesascope.models import LeastSquares, MesascopeError
 
@@ -93,14 +93,6 @@ def test_what_torch_says_of_memory_is_said_with_how_much_was_asked_for():
         too_large()
     reason = reason_of(raised.value)
     assert reason is not None and f"tried to allocate {4 * 2**60} bytes" in reason
-
-
-@pytest.mark.parametrize(
-    "said, line",
-    [("", "without a word"), ("One.\n  Two.", "One. Two"), ("word " * 100, " ".join(["word"] * 59) + " …")],
-)
-def test_what_an_error_says_is_one_line_of_whole_words(said, line):
-    assert in_a_line(ValueError(said)) == line and len(line) <= 300
 
 
 @pytest.mark.parametrize("error", [RuntimeError("shapes do not match"), ValueError("no"), ZeroDivisionError()])

@@ -170,6 +170,50 @@ def test_predictions_of_another_shape_are_refused(unchecked_shapes):
         scope.predict(scope.prompts(10, "any"))
 
 
+class Raises:
+    """A user's module that meets what it was not made for."""
+
+    def __init__(self, error: Exception):
+        self.error = error
+
+    def predict(self, prompts: Prompts) -> torch.Tensor:
+        if prompts.n_points > 20:
+            raise self.error
+        return torch.zeros_like(prompts.ys)
+
+    def __repr__(self) -> str:
+        return "Module(\n  (layer): Linear\n)"
+
+
+@pytest.mark.parametrize("error", [RuntimeError("mat1 and\nmat2"), KeyError("mat1 and\nmat2"), ZeroDivisionError()])
+def test_an_exception_of_a_users_own_is_told_with_the_prompts_that_it_met(error):
+    scope = attach(Raises(error))
+    prompts = LinearRegression(n_points=40).sample(2, seed=0)
+    with pytest.raises(MesascopeError) as refused:
+        scope.predict(prompts)
+    said = str(refused.value)
+    assert said.startswith(
+        f"Module( (layer): Linear ) failed on prompts of 40 points in 5 dimensions: {type(error).__name__}: "
+    )
+    assert said.endswith("(identify: shifts=False)") and "\n" not in said
+    assert refused.value.__cause__ is error
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory."), MesascopeError("no such prompts")])
+def test_lack_of_memory_and_refusals_of_a_users_own_stay_what_they_are(error):
+    scope = attach(Raises(error))
+    with pytest.raises(type(error)) as raised:
+        scope.predict(LinearRegression(n_points=40).sample(2, seed=0))
+    assert raised.value is error
+
+
+def test_a_predictor_sees_to_its_device_itself():
+    assert attach(LeastSquares(), device="cpu").device == torch.device("cpu")
+    for device in ("cuda:7", "nonsense"):
+        with pytest.raises(MesascopeError, match=f"device='{device}' means nothing to <LeastSquares least squares>: a"):
+            attach(LeastSquares(), device=device)
+
+
 TOKENS = RepeatedSequence(n_dims=6, n_points=12, period=5)
 
 

@@ -2,7 +2,7 @@ import pytest
 from pydantic import ValidationError
 
 from mesascope.models import LinearRegression
-from mesascope.models.errors import MesascopeError, first_complaint, nearest
+from mesascope.models.errors import MesascopeError, first_complaint, in_a_line, nearest
 
 
 def test_a_wrong_name_suggests_the_nearest_one():
@@ -36,3 +36,11 @@ def test_a_complaint_about_the_whole_has_a_subject():
 
 def test_a_mesascope_error_is_a_value_error():
     assert issubclass(MesascopeError, ValueError)
+
+
+@pytest.mark.parametrize(
+    "said, line",
+    [("", "without a word"), ("One.\n  Two.", "One. Two"), ("word " * 100, " ".join(["word"] * 59) + " …")],
+)
+def test_what_an_error_says_is_one_line_of_whole_words(said, line):
+    assert in_a_line(ValueError(said)) == line and len(line) <= 300

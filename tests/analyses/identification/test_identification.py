@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mesascope.analyses import attach, fit_readouts, identify
-from mesascope.analyses.identification.examination import N_LEAK
+from mesascope.analyses.leaks import N_LEAK
 from mesascope.models import (
     HookedRegressor,
     LeastSquares,

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mesascope.analyses import attach, identify, scope
-from mesascope.analyses.identification.examination import N_LEAK
+from mesascope.analyses.leaks import N_LEAK
 from mesascope.models import GradientDescent, LinearRegression, NearestNeighbours, Newton, Prompts
 from tests.models.learners.prompts import rotated
 
