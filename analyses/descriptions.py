@@ -12,6 +12,11 @@ def describe_scope(scope: Scope, name: str | None = None) -> dict[str, Any]:
     return {"checkpoint": name or scope.source, "model": describe_model(scope), "task": task}
 
 
+def device_of(scope: Scope) -> str:
+    """Where the model runs; a bare predictor gets its prompts on the CPU."""
+    return str(next(scope.model.parameters()).device) if isinstance(scope.model, HookedRegressor) else "cpu"
+
+
 def describe_model(scope: Scope) -> dict[str, Any]:
     """Architecture and origin, as far as they are known."""
     described: dict[str, Any] = {"kind": type(scope.model).__name__}

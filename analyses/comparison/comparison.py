@@ -20,6 +20,7 @@ from mesascope.analyses.comparison.difference import (
 )
 from mesascope.analyses.comparison.paired import Paired, common_points, measure_pairs
 from mesascope.analyses.comparison.side import Side, identity, measure_side
+from mesascope.analyses.descriptions import device_of
 from mesascope.analyses.identification import Identification
 from mesascope.analyses.layers import layer_label
 from mesascope.analyses.performance import TOLERANCE, Performance
@@ -56,6 +57,9 @@ class Comparison(Result):
     points: tuple[int, ...]
     """The points at which losses and predictions were compared."""
     n_prompts: int
+    n_fit: int
+    """Prompts that readouts were fitted on."""
+    device: str
     seed: int
 
     @property
@@ -198,8 +202,8 @@ def compare(
 
     Args:
         checkpoints: Two or more scopes, or what `attach` takes; the first is the reference.
-        analyses: By their names in `report.json`, `"all"` for every one; default performance, readouts and
-            identification.
+        analyses: By their names in `report.json`, in a list or one alone, `"all"` for every one; default performance,
+            readouts and identification.
         n_prompts: Prompts to fit readouts on.
         seed: Seed of every prompt and resample, of what is not a scope already.
         n_paired: Prompts that losses and predictions are compared on.
@@ -207,9 +211,12 @@ def compare(
         on_analysis: Called with what is measured next.
 
     Raises:
-        MesascopeError: There are fewer than two, their tasks or seeds differ, no point is read by all, or there is no
-            such analysis, or `n_paired` is less than 20.
+        MesascopeError: There are fewer than two or one that is no list, their tasks or seeds differ, no point is read
+            by all, or there is no such analysis, or `n_paired` is less than 20.
     """
+    if isinstance(checkpoints, str) or not isinstance(checkpoints, Sequence):
+        got = repr(str(checkpoints)) if isinstance(checkpoints, str | Path) else f"one {type(checkpoints).__name__}"
+        raise MesascopeError(f"got {got}; give a list of at least two to compare")
     chosen = choose_analyses(analyses, DEFAULT)
     if len(checkpoints) < 2:
         raise MesascopeError(f"got {len(checkpoints)} checkpoint; give at least two to compare")
@@ -228,7 +235,10 @@ def compare(
         for index in range(1, len(sides))
         for difference in (*_loss(sides, paired, index, identical), *_shared(sides[index], sides[0], identical[index]))
     ]
-    return Comparison(sides, identical, tuple(adjusted(differences)), paired, points, n_paired, scopes[0].seed)
+    device = " and ".join(dict.fromkeys(map(device_of, scopes)))
+    return Comparison(
+        sides, identical, tuple(adjusted(differences)), paired, points, n_paired, n_prompts, device, scopes[0].seed
+    )
 
 
 def check_comparable(scopes: Sequence[Scope]) -> None:

@@ -28,9 +28,14 @@ def write_comparison(comparison: Comparison, out: str | Path, command: str = "")
     about = {**sides[0].about, **several}
     verdict = headline_sentences(comparison)
     missing = comparison.left_out, comparison.failed
-    content = content_of(found, about, verdict, comparison.seed, command, *missing)
+    content = content_of(
+        found, about, verdict, comparison.seed, command, *missing, n_prompts=comparison.n_fit, device=comparison.device
+    )
     where = f"point {points[0]}" if len(points) == 1 else f"{len(points)} points from {points[0]} to {points[-1]}"
-    looked_at = [("Side by side", f"losses and predictions on {comparison.n_prompts:,} prompts, at {where}")]
+    looked_at = [
+        ("Side by side", f"losses and predictions on {comparison.n_prompts:,} prompts, at {where}"),
+        ("Prompts", f"{comparison.n_fit:,} to fit readouts on"),
+    ]
     content |= {"not_shared": comparison.not_shared}
     report = write_files(folder, content, found, Dress("compare", about=looked_at))
     if comparison.mistake is not None:

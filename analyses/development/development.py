@@ -41,6 +41,7 @@ class Development(Result):
     """The scale of w, where the user says it."""
     n_measured: int
     """Measurements that this call made; all others were stored."""
+    device: str = "cpu"
 
     @property
     def reference(self) -> Series:
@@ -119,7 +120,8 @@ def trace_development(
 
     Args:
         run: A run folder that keeps checkpoints, or `zoo:NAME`.
-        analyses: Names (default those of `FOLLOWED`), or analyses of your own by name.
+        analyses: Names in a list or one alone, `"all"` for every one (default those of `FOLLOWED`), or analyses of
+            your own by name.
         n_prompts: Prompts that each analysis scores at each checkpoint.
         seed: Seed of every prompt and resample.
         out: Folder in which what was measured is kept: nothing in it is measured again.
@@ -150,6 +152,7 @@ def trace_development(
         seed,
         w_std,
         survey.n_measured,
+        device,
     )
 
 

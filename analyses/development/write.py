@@ -28,7 +28,9 @@ def write_development(development: Development, out: str | Path, command: str = 
     # The last checkpoint stands for the model: task and architecture are those of all.
     last = attach(f"{development.run}@step-{steps[-1]}", seed=development.seed, w_std=development.w_std)
     about = describe_scope(last, development.run)
-    content = content_of(found, about, headline_sentences(development), development.seed, command)
+    verdict, device = headline_sentences(development), development.device
+    n_prompts = development.n_prompts
+    content = content_of(found, about, verdict, development.seed, command, n_prompts=n_prompts, device=device)
     looked_at = [
         ("Checkpoints", f"{len(steps)}, from step {steps[0]:,} to {steps[-1]:,}"),
         ("Prompts", f"{development.n_prompts:,} that each analysis scores at each checkpoint"),

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from mesascope import __version__
 from mesascope.analyses.claim import Result, finite
 from mesascope.analyses.report.page import Dress, Found, render
@@ -33,6 +35,9 @@ def content_of(
     command: str = "",
     left_out: Mapping[str, str] | None = None,
     failed: Mapping[str, str] | None = None,
+    *,
+    n_prompts: int,
+    device: str,
 ) -> dict[str, Any]:
     """The content of `report.json`.
 
@@ -44,12 +49,17 @@ def content_of(
         command: What makes the same report again.
         left_out: What each analysis that does not apply would need.
         failed: Why each that applies could not run.
+        n_prompts: Prompts that readouts were fitted on; of a run that is followed, that each analysis scored.
+        device: Where the models ran.
     """
     return {
         "schema": SCHEMA,
         **about,
         "seed": seed,
+        "n_prompts": n_prompts,
+        "device": device,
         "version": __version__,
+        "torch": str(torch.__version__),
         "command": command,
         "verdict": verdict,
         "warnings": [warning for each in found.values() for warning in each.result.warnings],

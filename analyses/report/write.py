@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from mesascope.analyses.descriptions import describe_scope
+from mesascope.analyses.descriptions import describe_scope, device_of
 from mesascope.analyses.findings import run_analyses
 from mesascope.analyses.folders import check_writable
 from mesascope.analyses.registry import ANALYSES
 from mesascope.analyses.report.files import Report, content_of, write_files
-from mesascope.analyses.report.page import Found
+from mesascope.analyses.report.page import Dress, Found
 from mesascope.analyses.report.verdict import sentences
 from mesascope.analyses.scope import Scope
 from mesascope.models import MesascopeError
@@ -48,9 +48,18 @@ def write_report(
     on_analysis("writing")
     verdict = sentences(each.result for each in findings.found.values())
     content = content_of(
-        findings.found, describe_scope(scope), verdict, scope.seed, command, findings.left_out, findings.failed
+        findings.found,
+        describe_scope(scope),
+        verdict,
+        scope.seed,
+        command,
+        findings.left_out,
+        findings.failed,
+        n_prompts=n_prompts,
+        device=device_of(scope),
     )
-    report = write_files(folder, content, findings.found)
+    looked_at = [("Prompts", f"{n_prompts:,} to fit readouts on")]
+    report = write_files(folder, content, findings.found, Dress(about=looked_at))
     if findings.mistake is not None:
         raise findings.mistake
     return report

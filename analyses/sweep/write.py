@@ -47,7 +47,8 @@ def write_sweep(sweep: Sweep, out: str | Path, command: str = "") -> Written:
     folder = Path(out)
     settings, found = sweep.settings, {sweep.name: Found.of(sweep)}
     failed = {row.source: row.error for row in sweep.failed}
-    content = content_of(found, {}, headline_sentences(sweep), settings.seed, command, failed=failed)
+    verdict, n_prompts, device = headline_sentences(sweep), settings.n_prompts, settings.device
+    content = content_of(found, {}, verdict, settings.seed, command, failed=failed, n_prompts=n_prompts, device=device)
     rows = finite(sweep.table())
     looked_at = [("Analyses", ", ".join(settings.analyses)), ("Prompts", f"{settings.n_prompts:,} to fit readouts on")]
     dress = Dress("sweep", sweep.title, looked_at, [_checkpoints(sweep, rows)], "summary.json")

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from mesascope import analyses
+from mesascope import __version__, analyses
 from mesascope.analyses import attach, write_report
 from mesascope.analyses.claim import finite
 from mesascope.analyses.registry import ANALYSES
@@ -86,6 +87,11 @@ def test_the_verdict_comes_before_claims_and_claims_before_figures(written, page
             assert claim.verdict in page.text
         assert result.headlines[0].text.split(",")[0] in page.text
     assert html.index('id="verdict"') < html.index('id="claims"') < html.index('class="plot"')
+
+
+def test_what_makes_the_same_report_again_is_said(page):
+    settings = f"seed 0, on cpu, mesascope {__version__}, torch {torch.__version__}, mesascope report"
+    assert "400 to fit readouts on" in page.text and settings in page.text
 
 
 def test_many_warnings_are_folded_after_the_first_five():

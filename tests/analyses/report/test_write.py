@@ -36,7 +36,8 @@ def test_json_has_the_published_schema(written, tiny_run):
     assert {"schema", "checkpoint", "task", "seed", "version", "command", "analyses"} <= content.keys()
     assert content["schema"] == 1
     assert content["checkpoint"] == str(tiny_run)
-    assert content["version"] == __version__
+    assert content["version"] == __version__ and content["torch"] == torch.__version__
+    assert content["n_prompts"] == 400 and content["device"] == "cpu"
     assert content["command"] == "mesascope report <&> --out 'a b'"
     assert LinearRegression.model_validate(content["task"]) == LinearRegression(n_dims=2, n_points=7)
     assert content["failed"] == {} and written.failed == {}
