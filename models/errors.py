@@ -12,13 +12,13 @@ class MesascopeError(ValueError):
     """An input that cannot be used; its message is fit to be shown as it is."""
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """`"; did you mean 'x'?"` for the known name closest to `name`, or the first few known names."""
+def nearest(name: str, known: Iterable[str], most: int = 12) -> str:
+    """`"; did you mean 'x'?"` for the known name closest to `name`, or else the known names, the first `most`."""
     known = list(known)
     close = get_close_matches(name, known, n=1, cutoff=0.5)
     if close:
         return f"; did you mean {close[0]!r}?"
-    return f"; known: {', '.join(known[:12])}{', …' if len(known) > 12 else ''}" if known else ""
+    return f"; known: {', '.join(known[:most])}{', …' if len(known) > most else ''}" if known else ""
 
 
 def in_a_line(error: BaseException) -> str:

@@ -13,7 +13,7 @@ from mesascope.analyses.performance import Performance, measure_performance
 from mesascope.analyses.readouts import Readouts, fit_readouts
 from mesascope.analyses.registry import ANALYSES
 from mesascope.analyses.scope import Scope
-from mesascope.analyses.selection import check_names
+from mesascope.analyses.selection import ALL, as_names, check_names
 from mesascope.analyses.spectral import SpectralResponse, measure_response
 
 
@@ -79,15 +79,18 @@ FOLLOWED: dict[str, Followed] = {
 """What is followed if nothing else is asked for, in the order of figures and claims; the loss first."""
 
 
-def choose(names: Sequence[str] | None) -> dict[str, Followed]:
+def choose(names: Sequence[str] | str | None) -> dict[str, Followed]:
     """Analyses by name; those of the report that are not among `FOLLOWED` run as they do there.
+
+    Args:
+        names: Which; one may come as it is. `"all"` among them means every one, None or none of them `FOLLOWED`.
 
     Raises:
         MesascopeError: There is no such analysis.
     """
-    known = {**dict.fromkeys(FOLLOWED), **dict.fromkeys(ANALYSES)}
-    check_names(names or (), known)
-    return {name: _with_needs(name) for name in names or FOLLOWED}
+    known, chosen = list(dict.fromkeys([*FOLLOWED, *ANALYSES])), as_names(names)
+    check_names(chosen, [*known, ALL])
+    return {name: _with_needs(name) for name in (known if ALL in chosen else chosen or FOLLOWED)}
 
 
 def _with_needs(name: str) -> Followed:

@@ -141,8 +141,8 @@ def sweep_checkpoints(
     Args:
         patterns: What to look at, see `find_checkpoints`.
         out: Folder of the results, itself never swept; those of a cluster have to be on a disk that its nodes share.
-        analyses: By their names in `report.json`, `"all"` for every one; default performance, identification and
-            matching.
+        analyses: By their names in `report.json`, in a list or one alone, `"all"` for every one; default performance,
+            identification and matching.
         n_prompts: Prompts to fit readouts on.
         seed: Seed of every prompt and resample.
         device: Where to run the models.

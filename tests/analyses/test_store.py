@@ -60,9 +60,16 @@ def test_a_key_depends_on_all_that_determines_the_numbers(tiny_run, monkeypatch)
 def test_analyses_are_chosen_by_name_in_the_order_of_the_report():
     assert list(choose_analyses(["matching", "performance"], ())) == ["performance", "matching"]
     assert list(choose_analyses(None, ("readouts",))) == list(choose_analyses([], ("readouts",))) == ["readouts"]
-    assert list(choose_analyses(["all"], ())) == list(ANALYSES)
+    assert list(choose_analyses(["all"], ())) == list(choose_analyses("all", ())) == list(ANALYSES)
+    assert list(choose_analyses("matching", ())) == ["matching"]
 
 
 def test_an_unknown_analysis_is_refused_with_the_nearest():
     with pytest.raises(MesascopeError, match="no analysis is called 'machting'; did you mean 'matching'"):
         choose_analyses(["machting"], ())
+
+
+def test_a_name_near_nothing_is_refused_with_all_of_them_each_once():
+    with pytest.raises(MesascopeError) as refused:
+        choose_analyses("zzzzzz", ())
+    assert str(refused.value) == f"no analysis is called 'zzzzzz'; known: {', '.join([*ANALYSES, 'all'])}"

@@ -34,7 +34,9 @@ def develop(
     analysis: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME", help="Follow this analysis only; may be given again.", show_default="a short list"
+            metavar="NAME",
+            help="Follow this analysis only, or [bold]all[/]; may be given again.",
+            show_default="a short list",
         ),
     ] = None,
     prompts: Annotated[

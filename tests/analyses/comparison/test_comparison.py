@@ -2,6 +2,7 @@ import json
 import math
 import shutil
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -359,6 +360,18 @@ def test_a_number_that_is_not_finite_is_named_and_not_subtracted(tiny_run, monke
 def test_one_checkpoint_is_refused(tiny_run):
     with pytest.raises(MesascopeError, match="got 1 checkpoint; give at least two"):
         compare([tiny_run])
+
+
+@pytest.mark.usefixtures("unchecked_shapes")
+def test_one_checkpoint_that_is_no_list_is_refused_as_such():
+    for one, got in (("zoo:lsa-1", "'zoo:lsa-1'"), (Path("runs/a"), "'runs/a'"), (LeastSquares(), "one LeastSquares")):
+        with pytest.raises(MesascopeError, match=f"got {got}; give a list of at least two to compare"):
+            compare(one)  # type: ignore[arg-type]
+
+
+def test_one_analysis_needs_no_list(tiny_run):
+    alone, listed = (compare([tiny_run, tiny_run], names, n_paired=40) for names in ("matching", ["matching"]))
+    assert alone.verdicts == listed.verdicts != {}
 
 
 def test_checkpoints_of_other_tasks_are_refused_unless_they_are_given_one(tiny_run):

@@ -9,6 +9,7 @@ import torch
 from mesascope.analyses import Claim
 from mesascope.analyses.development import Followed, development, trace_development
 from mesascope.analyses.development.followed import FOLLOWED, choose
+from mesascope.analyses.registry import ANALYSES
 from mesascope.analyses.scope import Scope, attach
 from mesascope.models import MesascopeError
 
@@ -284,6 +285,13 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
 def test_an_unknown_analysis_is_refused_with_the_nearest(tiny_run):
     with pytest.raises(MesascopeError, match="no analysis is called 'machting'; did you mean 'matching'"):
         trace_development(tiny_run, ["machting"])
+
+
+def test_one_analysis_needs_no_list_and_all_are_those_of_the_report(tiny_run):
+    assert list(choose("matching")) == list(choose(["matching"])) == ["matching"]
+    assert list(choose("all")) == list(choose(["matching", "all"])) == list(dict.fromkeys([*FOLLOWED, *ANALYSES]))
+    assert list(choose(None)) == list(choose([])) == list(FOLLOWED)
+    assert {series.analysis for series in trace_development(tiny_run, "matching").series} == {"matching"}
 
 
 def test_too_few_prompts_are_refused(tiny_run):
