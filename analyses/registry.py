@@ -30,6 +30,8 @@ class Analysis(NamedTuple):
     """Whether the question makes sense for a scope."""
     needs: str = ""
     """What it asks of a scope, for a reader of a report that lacks it."""
+    fits_readouts: bool = True
+    """Whether the number of prompts means anything to it."""
 
 
 def _has_readouts(scope: Scope) -> bool:
@@ -67,7 +69,7 @@ def _steps_on_features(scope: Scope) -> bool:
 _LATER = "a regression task and a point after the first that the model reads"
 
 ANALYSES: dict[str, Analysis] = {
-    Performance.name: Analysis(lambda scope, n: measure_performance(scope)),
+    Performance.name: Analysis(lambda scope, n: measure_performance(scope), fits_readouts=False),
     Readouts.name: Analysis(
         lambda scope, n: fit_readouts(scope, n_prompts=n), _has_readouts, "a hooked model and a regression task"
     ),
@@ -82,24 +84,33 @@ ANALYSES: dict[str, Analysis] = {
         lambda scope, n: match_weights(scope),
         holds_constructions,
         "attention on tokens that hold x and y, or the architecture of a construction",
+        fits_readouts=False,
     ),
     Curvature.name: Analysis(
-        lambda scope, n: detect_curvature(scope), _has_joint_tokens, "attention on joint tokens (x, y)"
+        lambda scope, n: detect_curvature(scope),
+        _has_joint_tokens,
+        "attention on joint tokens (x, y)",
+        fits_readouts=False,
     ),
     SideChecks.name: Analysis(
         lambda scope, n: check_construction(scope, match_weights(scope)),
         _holds_a_construction,
         "a family that holds every layer, in linear attention on linear regression; hold it against a construction of "
         "your own by check_construction(scope, gradient_descent(...))",
+        fits_readouts=False,
     ),
     LearnedFeatures.name: Analysis(
         lambda scope, n: compare_on_features(scope),
         _steps_on_features,
         "layers before the only attention, which is linear and writes a y-slot",
+        fits_readouts=False,
     ),
-    Induction.name: Analysis(lambda scope, n: find_induction(scope), holds_heads, "attention: an LSTM has no heads"),
+    Induction.name: Analysis(
+        lambda scope, n: find_induction(scope), holds_heads, "attention: an LSTM has no heads", fits_readouts=False
+    ),
     Causes.name: Analysis(
-        lambda scope, n: trace_causes(scope),
+        # Its readouts are of all tokens and of every twin too: of no more prompts than its default, nor of too few.
+        lambda scope, n: trace_causes(scope, n_prompts=min(max(n, 160), 2_000)),
         has_a_traced_point,
         "a hooked model on a regression task, and as many points before one that it reads as x has dimensions",
     ),

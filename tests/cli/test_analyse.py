@@ -45,3 +45,13 @@ def test_analyse_warns_on_stderr(run, monkeypatch):
 def test_an_analysis_that_is_not_there_or_does_not_apply_is_one_line(run, name, part):
     code, out, err = run("analyse", "zoo:lstm", name)
     assert code == 1 and out == "" and part in " ".join(err.split()) and err.count("error:") == 1
+
+
+@pytest.mark.parametrize(
+    "name, prompts, warned",
+    [("matching", (), 0), ("matching", ("--prompts", 80), 1), ("readouts", ("--prompts", 80), 0)],
+)
+def test_prompts_that_change_nothing_are_said_to(run, name, prompts, warned):
+    code, out, err = run("analyse", "zoo:lsa-1", name, *prompts, "--json")
+    assert code == 0 and json.loads(out)["claims"]
+    assert err.count("warning: matching fits no readouts, so --prompts 80 changes nothing") == warned

@@ -61,8 +61,10 @@ def test_sweep_submits_to_a_cluster(run, tiny_run, tmp_path, monkeypatch):
         (("nowhere/*",), ("'nowhere/*' matches nothing",)),
         (("zoo:lsa-1", "--analysis", "machting"), ("did you mean 'matching'",)),
         (("zoo:lsa-1", "--cluster", "cloud"), ("there is no 'cloud' cluster here",)),
+        (("zoo:lsa-1", "--partition", "gpu", "--minutes", "60"), ("--partition, --minutes: of a", "--cluster slurm")),
+        (("zoo:lsa-1", "--cpus", "2"), ("--cpus: of a cluster, but the sweep runs here",)),
     ],
-    ids=["nothing", "unknown analysis", "no cluster"],
+    ids=["nothing", "unknown analysis", "no cluster", "partition", "cpus"],
 )
 def test_what_cannot_be_swept_is_refused_in_a_line(run, tmp_path, arguments, parts):
     code, _, err = run("sweep", *arguments, "--out", tmp_path)

@@ -11,10 +11,12 @@ Ckpt = Annotated[
     str,
     typer.Argument(
         metavar="CKPT",
-        help="A run folder (mesascope's or Garg et al.'s) or zoo:NAME; …@untrained for its twin.",
+        help="A run folder (mesascope's or Garg et al.'s), matrices as FILE.npz, hf://OWNER/NAME or zoo:NAME; "
+        "…@step-N for a checkpoint of a run, …@untrained for its twin.",
         autocompletion=complete_checkpoint,
     ),
 ]
+
 Seed = Annotated[int, typer.Option(help="Seed of every prompt and resample.")]
 Device = Annotated[str, typer.Option(help="Where to run the model: cpu, cuda, cuda:1, …")]
 WStd = Annotated[

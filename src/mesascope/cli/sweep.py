@@ -46,8 +46,12 @@ def sweep(
         str | None, typer.Option(metavar="NAME", help="Submit to a cluster, [bold]slurm[/].", show_default="run here")
     ] = None,
     partition: Annotated[str | None, typer.Option(help="The cluster's partition.", show_default="its own")] = None,
-    minutes: Annotated[int, typer.Option(min=1, help="The cluster's time limit for a checkpoint.")] = 60,
-    cpus: Annotated[int, typer.Option(min=1, help="The cluster's cores for a checkpoint.")] = 1,
+    minutes: Annotated[
+        int | None, typer.Option(min=1, help="The cluster's time limit for a checkpoint.", show_default="60")
+    ] = None,
+    cpus: Annotated[
+        int | None, typer.Option(min=1, help="The cluster's cores for a checkpoint.", show_default="1")
+    ] = None,
     prompts: FitPrompts = 10_000,
     seed: Seed = 0,
     device: Device = "cpu",
@@ -59,11 +63,18 @@ def sweep(
     from mesascope.analyses.sweep import Cluster, LocalProcesses, write_sweep
     from mesascope.analyses.sweep import sweep_checkpoints as run
     from mesascope.analyses.sweep.addresses import find_checkpoints
+    from mesascope.models import MesascopeError
 
+    of_cluster = {"--partition": partition, "--minutes": minutes, "--cpus": cpus}
+    idle = [flag for flag, value in of_cluster.items() if value is not None]
+    if cluster is None and idle:
+        raise MesascopeError(
+            f"{', '.join(idle)}: of a cluster, but the sweep runs here; add --cluster slurm, or leave this out"
+        )
     check_writable(out)
-    executor: Any = (
-        LocalProcesses(jobs) if cluster is None else Cluster(out / "logs", cluster, jobs, partition, minutes, cpus)
-    )
+    executor: Any = LocalProcesses(jobs)
+    if cluster is not None:
+        executor = Cluster(out / "logs", cluster, jobs, partition, minutes or 60, cpus or 1)
     with progress(len(find_checkpoints(patterns, out)), "sweep") as advance:
         advance("checkpoints")
         result = run(
