@@ -1,5 +1,6 @@
 """Intervals by leaving out one block of prompts at a time."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +10,10 @@ from torch import Tensor
 
 N_BLOCKS = 20
 """Blocks of prompts that are left out in turn."""
+N_RANKED = 39
+"""Draws whose range holds one more in 95 of 100 cases, whatever their distribution: 1 − 2/(39 + 1)."""
+LARGEST = 1 - 1e-9
+"""Cosine that a larger one stands at, so that Fisher's z is finite."""
 
 
 @dataclass(frozen=True)
@@ -86,3 +91,32 @@ def prediction_interval(draws: Float[Tensor, " n_draws"]) -> Estimate:
     half = float(student_t.ppf(0.975, n - 1)) * draws.std().item() * (1 + 1 / n) ** 0.5
     centre = draws.mean().item()
     return Estimate(centre, centre - half, centre + half)
+
+
+def cosine_interval(draws: Float[Tensor, " n_draws"]) -> Estimate:
+    """The mean of some cosines, and the 95% interval in which one more would fall, which never leaves [−1, 1].
+
+    Cosines of untrained models are bounded and skewed, so that mean and standard deviation may exceed what is possible.
+    Fisher's z = atanh(cos) has no end, and normal theory holds there. From 39 draws on it is their range.
+
+    Source: Fisher 1915, Biometrika 10(4), 507-521 (z); Wilks 1941, Ann. Math. Stat. 12(1), 91-96 (the range).
+
+    Raises:
+        ValueError: There are fewer than two draws.
+    """
+    draws = draws.double()
+    if len(draws) >= N_RANKED:
+        return Estimate(draws.mean().item(), draws.min().item(), draws.max().item())
+    z = prediction_interval(draws.clamp(-LARGEST, LARGEST).atanh())
+    return Estimate(draws.mean().item(), math.tanh(z.low), math.tanh(z.high))
+
+
+def share_interval(draws: Float[Tensor, " n_draws"]) -> Estimate:
+    """The same of shares explained, which are squared cosines; one below 0 explains nothing and counts as 0.
+
+    Raises:
+        ValueError: There are fewer than two draws.
+    """
+    shares = draws.double().clamp(0, 1)
+    cosine = cosine_interval(shares.sqrt())
+    return Estimate(shares.mean().item(), max(0.0, cosine.low) ** 2, cosine.high**2)

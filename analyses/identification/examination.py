@@ -21,9 +21,12 @@ from mesascope.analyses.units import prompts_per_unit
 from mesascope.models import Learner, MesascopeError, Prompts, battery
 from mesascope.models.learners.base import Sweep
 from mesascope.models.streams import generator
-from mesascope.probes import Estimate, Products, block_sums, jackknife_ratio, prediction_interval
+from mesascope.probes import Estimate, Products, block_sums, jackknife_ratio
 from mesascope.probes.jackknife import N_BLOCKS as N_LEFT_OUT
+from mesascope.probes.jackknife import cosine_interval
 
+MARGIN = 0.1
+"""What the lower end of a layer's skill may lie below its skill on the tuning prompts."""
 N_BLOCKS, MIN_PROMPTS = 200, 40
 """Blocks of prompts whose resamples give the intervals, and the fewest prompts."""
 
@@ -142,6 +145,14 @@ class Subject:
     skills: list[Tensor] = field(default_factory=list)
     twins: list[tuple[float, float]] = field(default_factory=list)
     """Skill and share explained of untrained twins at this layer."""
+    more: list[float] = field(default_factory=list)
+    """Skills of further twins, where the first left open whether untrained models come as far."""
+
+    @property
+    def untrained_skill(self) -> Estimate | None:
+        """The twins' mean, and the interval in which one more would fall."""
+        skills = [skill for skill, _ in self.twins] + self.more
+        return cosine_interval(torch.tensor(skills)) if skills else None
 
 
 Feed = Callable[[], Iterable[tuple[Prompts, Sequence[Tensor]]]]
@@ -225,14 +236,24 @@ class Examination:
         counted = self._counted(preds, self.tune)
         return self._skill(counted, self.tune).mean().item(), self.contest.explained(counted)
 
+    def skill(self, preds: Float[Tensor, "batch n_read"]) -> float:
+        """Skill on the tuning prompts."""
+        return self._skill(self._counted(preds, self.tune), self.tune).mean().item()
+
+    def unsettled(self, subject: Subject) -> bool:
+        """Whether a few twins leave open that untrained models predict as much as a layer does: none has done so."""
+        skill, untrained = self._skill(subject.tune, self.tune).mean().item(), subject.untrained_skill
+        if untrained is None or skill <= MIN_SKILL:
+            return False
+        return untrained.high > skill - MARGIN and max(twin for twin, _ in subject.twins) < skill
+
     def _evidence(self, subject: Subject) -> Evidence:
         products = Products.folded(subject.products, N_BLOCKS)
         skills = torch.cat(subject.skills)
         n_blocks = min(N_LEFT_OUT, len(skills))
         skill = jackknife_ratio(block_sums(skills, n_blocks), block_sums(torch.ones_like(skills), n_blocks))
-        twin_skill = prediction_interval(torch.tensor([skill for skill, _ in subject.twins])) if subject.twins else None
         rng = generator(self.scope.seed, "bootstrap", subject.label)
-        return gather(subject.candidates, products, skill, twin_skill, rng)
+        return gather(subject.candidates, products, skill, subject.untrained_skill, rng)
 
     def _conclude(self, subject: Subject) -> Finding:
         evidence = self._evidence(subject)

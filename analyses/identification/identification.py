@@ -9,13 +9,15 @@ from torch import Tensor
 from mesascope.analyses.claim import NOT_LINEAR, Claim, Figure, Result
 from mesascope.analyses.fitting import n_twin_prompts
 from mesascope.analyses.identification.discrimination import Discrimination
-from mesascope.analyses.identification.examination import Examination, Finding, describe_estimate
+from mesascope.analyses.identification.examination import Examination, Finding, Subject, describe_estimate
 from mesascope.analyses.identification.figures import draw
 from mesascope.analyses.identification.scorecard import Scorecard, keep_score
 from mesascope.analyses.layers import predict_layers_on
-from mesascope.analyses.scope import Scope
-from mesascope.models import MesascopeError, Prompts
+from mesascope.analyses.scope import TWIN_SEED, Scope
+from mesascope.models import HookedRegressor, MesascopeError, Prompts
+from mesascope.models.interfaces import SlotReadOut
 from mesascope.models.learners.base import Sweep
+from mesascope.probes.jackknife import N_RANKED
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,8 @@ def identify(
     prompts, what the nearest member leaves unexplained is set against a ceiling (a spline filter, or a regression on
     all learners), against the other families by bootstrap over prompts, and against floors: the zero predictor,
     untrained twins and shuffled prompts. See `identification.judging.judge` for when that is a name, "undetermined",
-    "like A, but not it", a mixture, "none of the listed" or "no algorithm".
+    "like A, but not it", a mixture, "none of the listed", "undetermined: untrained models reach
+    this" or "no algorithm".
 
     Args:
         scope: Where to look; a bare predictor is judged by its output alone.
@@ -157,6 +160,8 @@ def _identify(
         for subject, preds in zip(subjects, twin_layers.preds, strict=True):
             subject.twins.append(examination.null(preds))
 
+    _add_twins(scope, examination, subjects, n_fit)
+
     def feed() -> Iterator[tuple[Prompts, Sequence[Tensor]]]:
         for batch in scope.batches(n_prompts, "identify"):
             yield batch, list(predict_layers_on(scope, batch, n_fit).preds)
@@ -167,3 +172,23 @@ def _identify(
         keep_score(scope, output) if shifts and len(output.verdict.families) == 1 and output.verdict.named else None
     )
     return Identification(findings, plan, scorecard, n_prompts, n_tune, scope.seed, scope.regression.linear)
+
+
+def _add_twins(scope: Scope, examination: Examination, subjects: Sequence[Subject], n_fit: int) -> None:
+    """More untrained twins of what a few may predict as well as, so that their range decides.
+
+    Twins that take a readout cost too much for that: of such models the output alone is settled.
+    """
+    slots = isinstance(scope.model, HookedRegressor) and isinstance(scope.model.unembed, SlotReadOut)
+    places = range(len(subjects)) if slots else [len(subjects) - 1]
+    open_ = [place for place in places if examination.unsettled(subjects[place])]
+    if not open_:
+        return
+    first = TWIN_SEED + scope.seed
+    for seed in range(first + len(scope.untrained), first + N_RANKED):
+        twin = Scope(scope.hooked.untrained_twin(seed), scope.task, f"untrained twin of {scope.source}", scope.seed)
+        preds = (
+            predict_layers_on(twin, examination.tune, n_fit).preds if slots else twin.predict(examination.tune)[None]
+        )
+        for place in open_:
+            subjects[place].more.append(examination.skill(preds[place if slots else -1]))

@@ -20,6 +20,8 @@ CLOSER = 0.25
 """A rival is excluded only if the best match misses less than this part of what the rival misses."""
 WIN = 0.975
 """Share of bootstraps in which the best match must be nearer than a rival to exclude it."""
+REACHED = "undetermined: untrained models reach this"
+"""Said of what predicts y, but no better than a model that has learned nothing might."""
 ZERO = Zero.family
 """The family that a learner is mixed with to be scaled."""
 T_RANGE = (0.05, 0.95)
@@ -92,8 +94,8 @@ class Verdict:
     """What may be said, and why not more."""
 
     text: str
-    """A family, "mixture of A and B at t", "undetermined: A or B", "like A, but not it", "none of the listed" or
-    "no algorithm"."""
+    """A family, "mixture of A and B at t", "undetermined: A or B", "like A, but not it", "none of the listed",
+    "undetermined: untrained models reach this" or "no algorithm"."""
     families: tuple[str, ...] = ()
     """Those that are not excluded, near enough or not; one if the verdict names it."""
     reason: str = ""
@@ -126,10 +128,12 @@ def wants_mixtures(evidence: Evidence) -> bool:
 def gate(evidence: Evidence) -> Verdict | None:
     """Why there is nothing to name, if there is not."""
     skill, untrained = evidence.skill, evidence.untrained_skill
+    if skill.high < -MIN_SKILL:
+        return Verdict("no algorithm", (), f"it predicts against y (cos(ŷ, y) = {fixed(skill.value)})")
     if not skill.low > MIN_SKILL:
         return Verdict("no algorithm", (), f"it predicts too little to be compared (cos(ŷ, y) = {fixed(skill.value)})")
     if untrained is not None and skill.low <= untrained.high:
-        return Verdict("no algorithm", (), f"an untrained twin may predict as much (cos ≤ {fixed(untrained.high)})")
+        return Verdict(REACHED, (), f"an untrained twin may predict as much (cos ≤ {fixed(untrained.high)})")
     return None
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from mesascope.analyses.similarity.bench import Bench
 from mesascope.analyses.similarity.match import LayerSimilarity, Match
 from mesascope.models import Prompts
-from mesascope.probes import prediction_interval
+from mesascope.probes.jackknife import cosine_interval
 from mesascope.probes.similarity import Roster
 
 
@@ -65,7 +65,7 @@ class Finals:
             zero=self.mean[zero, at].item(),
             shuffled=self.mean[shuffled, at].item(),
             lead=self.sums.estimate(layer, at, beyond=higher),
-            untrained=None if self.twins is None else prediction_interval(self.twins[:, layer, at]),
+            untrained=None if self.twins is None else cosine_interval(self.twins[:, layer, at]),
         )
 
     def of_planted(self, planted: int, index: int) -> float:

@@ -31,16 +31,20 @@ class Match:
 
     @property
     def floor(self) -> float:
-        """The highest of the three; a cosine is 1 at most."""
-        return min(1.0, max(self.zero, self.shuffled, self.untrained.high if self.untrained else -1.0))
+        """The highest of the three."""
+        return max(self.zero, self.shuffled, self.untrained.high if self.untrained else -1.0)
 
     @property
     def verdict(self) -> str:
-        """Above its floor, no more than it, or undetermined when an interval says neither. It names no algorithm."""
-        twin = self.untrained.high if self.untrained else -math.inf
+        """Above its floor, no more than it, or undetermined when an interval says neither. It names no algorithm.
+
+        To be no more than the twins it must be no more than their mean: that one of them may come as far is not that
+        nothing was learned.
+        """
+        twin, usual = (self.untrained.high, self.untrained.value) if self.untrained else (-math.inf, -math.inf)
         if self.lead.low > 0 and self.similarity.low > twin:
             return ABOVE
-        below = self.lead.high <= 0 or self.similarity.high <= twin
+        below = self.lead.high <= 0 or self.similarity.high <= usual
         return "no more than its floor" if below else "undetermined"
 
     def data(self) -> dict[str, Any]:

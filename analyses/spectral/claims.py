@@ -72,7 +72,7 @@ def explained_claim(after: str, layer: LayerResponse) -> Claim:
         value=share.value,
         ci=share.ci,
         null=max(layer.shuffled.value, -1.0 if twins is None else twins.value),
-        verdict="a filter" if full else "partly a filter" if layer.responds else "no response",
+        verdict="a filter" if full else "partly a filter" if layer.responds else layer.verdict,
     )
 
 
@@ -80,7 +80,7 @@ def off_diagonal_claim(after: str, layer: LayerResponse, n_dims: int) -> Claim:
     """How much of a layer's operator no filter reaches."""
     share, verdict = layer.off_diagonal, "undetermined"
     if not layer.responds:
-        verdict = "no response"
+        verdict = layer.verdict
     elif share.high <= MAX_OFF_DIAGONAL:
         verdict = "diagonal"
     elif share.low > MAX_OFF_DIAGONAL:

@@ -9,6 +9,10 @@ from mesascope.probes import Estimate, Exponent, Response
 MIN_EXPLAINED, MIN_LINEAR, MAX_OFF_DIAGONAL, CONVERGED = 0.9, 0.9, 0.1, 0.01
 """Gates: shares of the predictions that a filter must explain and that must be linear, the share of the operator that
 may lie off its diagonal, and what least squares may leave unexplained beyond any filter where a layer has converged."""
+MIN_RESPONSE = 0.1
+"""Share of the predictions below which a filter explains next to nothing, in whatever model."""
+REACHED = "undetermined: untrained models reach this"
+"""Said where a filter explains more than another prompt's, but no more than in an untrained model it might."""
 WORTHY = 0.95
 """Share of what any filter explains that a family's nearest must explain for its exponent to say anything."""
 
@@ -44,6 +48,11 @@ class LayerResponse:
         return self.exponent is not None and self.response.ceiling.low > self.null
 
     @property
+    def reached(self) -> bool:
+        """Whether there is something that a filter explains, but untrained models may have as much of it."""
+        return max(MIN_RESPONSE, self.shuffled.high) < self.response.ceiling.low <= self.null
+
+    @property
     def converged(self) -> bool:
         """Whether least squares explains as good as all that any filter does."""
         return self.response.ceiling.value - self.least_squares.value <= CONVERGED
@@ -63,7 +72,7 @@ class LayerResponse:
     def verdict(self) -> str:
         """The family whose exact learners predict such things with such an exponent, or why there is none."""
         if not self.responds or self.exponent is None:
-            return "no response"
+            return REACHED if self.reached else "no response"
         if self.failed_gates:
             return "not a filter"
         if self.converged:

@@ -25,12 +25,11 @@ from mesascope.probes import (
     induced_operators,
     layer_predictor,
     linearity_in_y,
-    prediction_interval,
     share_of_prompts,
     weights_by_jacobian,
     weights_by_queries,
 )
-from mesascope.probes.jackknife import N_BLOCKS
+from mesascope.probes.jackknife import N_BLOCKS, share_interval
 
 STREAM, REFERENCE = "spectral", 1.5
 """Stream of the prompts; the prefix that claims are about, in points per dimension: enough to have learned from, and
@@ -179,4 +178,4 @@ class Measurement:
 
 def _intervals(by_twin: Sequence[Sequence[float]]) -> list[Estimate]:
     """For each layer the mean of the twins and the interval for one more; none without twins."""
-    return [prediction_interval(torch.tensor(values)) for values in zip(*by_twin, strict=True)]
+    return [share_interval(torch.tensor(values)) for values in zip(*by_twin, strict=True)]

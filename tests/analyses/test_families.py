@@ -19,6 +19,7 @@ from mesascope.analyses import (
 )
 from mesascope.analyses.causality.cause import IN_USE
 from mesascope.analyses.identification import evidence
+from mesascope.analyses.identification.judging import REACHED
 from mesascope.models import HookedRegressor, RegressorConfig
 from mesascope.models.training import RunConfig
 from mesascope.models.training.presets import read_preset
@@ -86,7 +87,11 @@ def test_nothing_is_found_in_an_untrained_model(family, quick, unchecked_shapes,
         readouts, identified = report.results["readouts"], report.results["identification"]
         assert isinstance(readouts, Readouts) and isinstance(identified, Identification)
         assert "decodable" not in {layer.verdict for layer in readouts.layers}
-        assert {layer.verdict.text for layer in identified.layers} <= {"no algorithm", "none of the listed"}
+        assert {layer.verdict.text for layer in identified.layers} <= {
+            "no algorithm",
+            "none of the listed",
+            REACHED,
+        }
         n_stages = model.cfg.n_layers + 1 + model.cfg.final_norm
         assert len(readouts.layers) == n_stages and len(identified.layers) == n_stages + 1
     page = report.html.read_text("utf-8")

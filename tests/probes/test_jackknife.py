@@ -12,7 +12,7 @@ from mesascope.probes import (
     share_explained,
     share_of_prompts,
 )
-from mesascope.probes.jackknife import N_BLOCKS
+from mesascope.probes.jackknife import N_BLOCKS, N_RANKED, cosine_interval, share_interval
 from tests.probes.prompts import noise
 
 
@@ -111,3 +111,56 @@ def test_the_share_of_prompts_is_that_of_blocks_of_them(n_prompts):
 
 def test_predictions_in_one_block_alone_have_no_share_to_leave_out():
     assert share_explained(torch.tensor([0.0, 0.5]), torch.tensor([0.0, 1.0])).ci == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("draws", [[-0.9, 0.1, 0.85, 0.9, -0.2], [0.99, 0.2, 0.95, -0.5, 0.9], [0.5, -1.0, 0.3, 1.0]])
+def test_an_interval_of_cosines_stays_where_cosines_are(draws):
+    values = torch.tensor(draws, dtype=torch.float64)
+    assert prediction_interval(values).high > 1  # what normal theory on the cosines themselves would say
+    found = cosine_interval(values)
+    assert -1 <= found.low < found.value < found.high <= 1 and found.value == pytest.approx(values.mean().item())
+    if values.abs().max() < 1:
+        assert found.high < 1
+
+
+def test_small_cosines_have_the_interval_of_normal_theory():
+    values = 0.01 * torch.randn(5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    found, plain = cosine_interval(values), prediction_interval(values)
+    assert (found.value, *found.ci) == pytest.approx((plain.value, *plain.ci), rel=1e-3)
+
+
+def test_the_range_of_39_draws_holds_one_more_95_times_in_100_however_skewed():
+    draws = torch.rand(4000, N_RANKED + 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64) ** 6
+    intervals = [cosine_interval(row[:N_RANKED]) for row in draws]
+    held = sum(i.low <= x <= i.high for i, x in zip(intervals, draws[:, -1].tolist(), strict=True)) / len(draws)
+    assert abs(held - 0.95) < 0.015
+    assert intervals[0].ci == (draws[0, :N_RANKED].min().item(), draws[0, :N_RANKED].max().item())
+
+
+def test_an_interval_of_cosines_of_random_directions_holds_one_more_19_times_in_20():
+    """The cosine of two random vectors, in two to five dimensions: flat or worse, and nothing like normal."""
+    rng = torch.Generator().manual_seed(0)
+    for n_dims in (2, 3, 5):
+        random = torch.randn(4000, 6, n_dims, generator=rng, dtype=torch.float64)
+        cosines = random[..., 0] / random.norm(dim=-1)
+        held = [
+            i.low <= x <= i.high
+            for i, x in zip(map(cosine_interval, cosines[:, :5]), cosines[:, 5].tolist(), strict=True)
+        ]
+        assert sum(held) / len(held) > 0.93
+
+
+def test_shares_are_squared_cosines_and_none_is_below_zero_or_above_one():
+    shares = torch.tensor([0.9, 0.1, -2.0, 0.6, 0.02], dtype=torch.float64)
+    found = share_interval(shares)
+    assert prediction_interval(shares).high > 1
+    cosine = cosine_interval(shares.clamp(min=0).sqrt())
+    assert found.value == pytest.approx(1.62 / 5) and found.low == 0
+    assert found.high == pytest.approx(cosine.high**2) and found.high < 1
+    ranked = share_interval(torch.linspace(-0.5, 0.7, N_RANKED))
+    assert ranked.ci == pytest.approx((0, 0.7))
+
+
+def test_shares_that_are_all_alike_are_their_own_interval():
+    found = share_interval(torch.full((5,), 0.25))
+    assert (found.value, *found.ci) == pytest.approx((0.25,) * 3)

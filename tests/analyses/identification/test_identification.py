@@ -9,7 +9,11 @@ import pytest
 import torch
 
 from mesascope.analyses import attach, fit_readouts, identify
+from mesascope.analyses.identification import identification
+from mesascope.analyses.identification.examination import Examination
+from mesascope.analyses.identification.judging import REACHED
 from mesascope.analyses.leaks import N_LEAK
+from mesascope.analyses.scope import N_TWINS
 from mesascope.models import (
     HookedRegressor,
     LeastSquares,
@@ -20,6 +24,7 @@ from mesascope.models import (
     RegressorConfig,
     ReluNetwork,
     RepeatedSequence,
+    gradient_descent,
 )
 from mesascope.models.inputs import Gaussian
 from mesascope.models.spectra import Geometric
@@ -178,7 +183,51 @@ def test_an_untrained_decoder_gets_no_algorithm_at_any_layer(seed):
     task = LinearRegression(n_dims=3, n_points=8)
     result = quick(decoder(seed, n_layers=1), task, n_prompts=100, n_tune=60)
     assert [layer.label for layer in result.layers] == ["input", "layer 1", "final norm", "output"]
-    assert all(layer.verdict.text == "no algorithm" for layer in result.layers)
+    assert all(layer.verdict.text in ("no algorithm", REACHED) for layer in result.layers)
+
+
+def one_step_of(n_dims, sign=1.0):
+    task = LinearRegression(n_dims=n_dims, n_points=12)
+    step = gradient_descent(n_dims, 12, [sign * 0.5])
+    return quick(step, task, rivals=some(task, "GD", "averaging", "ridge"))
+
+
+@pytest.mark.parametrize("n_dims", [2, 3])
+def test_an_exact_step_in_few_dimensions_is_told_from_untrained_models(n_dims):
+    """A random layer has cosines up to one half there: of five, mean and deviation would allow more than 1."""
+    result = one_step_of(n_dims)
+    untrained = result.output.evidence.untrained_skill
+    assert result.verdict == "GD" and untrained is not None and untrained.high < 1
+
+
+def test_what_every_other_untrained_model_is_gets_no_name_in_one_dimension():
+    """A random layer is one step of GD there, forwards or backwards."""
+    result = one_step_of(1)
+    assert result.verdict == REACHED and not result.output.verdict.named
+    assert "an untrained twin may predict as much" in result.claims[0].text + result.claims[1].text
+
+
+def test_a_step_away_from_y_is_said_to_predict_against_it():
+    result = one_step_of(3, sign=-1)
+    assert result.verdict == "no algorithm" and "it predicts against y" in result.output.verdict.reason
+
+
+@pytest.mark.parametrize("unsettled, n_more", [(True, 3), (False, 0)])
+def test_of_a_model_with_fitted_readouts_further_twins_settle_the_output_alone(monkeypatch, unsettled, n_more):
+    seen: list[int] = []
+    monkeypatch.setattr(identification, "N_RANKED", N_TWINS + 3)
+    monkeypatch.setattr(Examination, "unsettled", lambda self, subject: unsettled)
+
+    def skill(self, preds):
+        seen.append(len(preds))
+        return 0.99
+
+    monkeypatch.setattr(Examination, "skill", skill)
+    result = quick(decoder(0, n_layers=1), LinearRegression(n_dims=3, n_points=8), n_prompts=60, n_tune=40)
+    assert seen == [40] * n_more
+    output, first = (layer.evidence.untrained_skill for layer in (result.output, result.layers[0]))
+    assert output is not None and (output.high > 0.9) is unsettled
+    assert first is not None and first.high < 0.9
 
 
 class Leaking:

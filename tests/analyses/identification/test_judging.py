@@ -8,6 +8,7 @@ from mesascope.analyses.identification.judging import (
     MAX_UNEXPLAINED,
     MIN_SKILL,
     NEGLIGIBLE,
+    REACHED,
     SURELY,
     T_RANGE,
     WIN,
@@ -61,11 +62,16 @@ def test_the_one_that_is_left_is_a_name():
 # The gate.
 
 
-@pytest.mark.parametrize("low", [MIN_SKILL, 0.0, -0.3, math.nan])
+@pytest.mark.parametrize("low", [MIN_SKILL, 0.0, -0.15, math.nan])
 def test_a_layer_that_predicts_next_to_nothing_is_no_algorithm_however_good_the_match(low):
     verdict = judge(evidence(winner(), match("B"), skill=Estimate(low + 0.05, low, low + 0.1)))
     assert verdict.text == "no algorithm" and verdict.families == () and not verdict.named
     assert verdict.reason.startswith("it predicts too little to be compared (cos(ŷ, y) = ")
+
+
+def test_a_layer_that_predicts_against_y_does_not_predict_too_little():
+    verdict = judge(evidence(winner(), match("B"), skill=about(-0.9, 0.02)))
+    assert verdict.text == "no algorithm" and verdict.reason == "it predicts against y (cos(ŷ, y) = -0.900)"
 
 
 def test_skill_is_judged_by_its_lower_end():
@@ -74,13 +80,12 @@ def test_skill_is_judged_by_its_lower_end():
 
 
 @pytest.mark.parametrize("high, named", [(0.75 - TINY, True), (0.75, False), (0.9, False)])
-def test_what_an_untrained_twin_may_predict_as_well_is_no_algorithm(high, named):
+def test_what_an_untrained_twin_may_predict_as_well_is_undetermined(high, named):
     verdict = judge(evidence(winner(), skill=Estimate(0.8, 0.75, 0.85), untrained=Estimate(0.2, -0.5, high)))
     assert verdict.named is named
     if not named:
-        assert verdict.text == "no algorithm" and verdict.reason.startswith(
-            "an untrained twin may predict as much (cos ≤"
-        )
+        assert verdict.text == REACHED and verdict.families == ()
+        assert verdict.reason.startswith("an untrained twin may predict as much (cos ≤")
 
 
 def test_what_has_no_twin_is_judged_without():

@@ -3,7 +3,8 @@ import torch
 
 from mesascope.analyses import attach, measure_similarity
 from mesascope.models import IterativeLearner, LeastSquares, LinearRegression, Newton
-from mesascope.probes import prediction_interval, similarity_of_errors
+from mesascope.probes import similarity_of_errors
+from mesascope.probes.jackknife import cosine_interval
 from mesascope.probes.similarity import similarity_of_weights
 
 from ..conftest import WIDE, decoder
@@ -70,6 +71,6 @@ def test_the_floor_of_the_twins_is_their_own_similarity():
             similarity_of_errors(twin.predict(prompts)[:, 1:], theirs, prompts.ys[:, 1:].double()).mean()
             for twin in scope.untrained
         ]
-        expected = prediction_interval(torch.stack(each))
+        expected = cosine_interval(torch.stack(each))
         assert match.untrained is not None
         assert (match.untrained.value, *match.untrained.ci) == pytest.approx((expected.value, *expected.ci), abs=1e-6)

@@ -1,7 +1,7 @@
 import pytest
 
 from mesascope.analyses.spectral.exact_learners import Rival
-from mesascope.analyses.spectral.layers import LayerResponse
+from mesascope.analyses.spectral.layers import REACHED, LayerResponse
 from mesascope.probes import Estimate, Exponent, Response
 
 
@@ -47,7 +47,9 @@ def layer(p=1.0, half=0.1, rivals=None, ceiling=0.97, converged=0.5, **fields):
         (layer(converged=0.965), "least squares"),
         (layer(exponent=None), "no response"),
         (layer(ceiling=0.1), "no response"),
-        (layer(untrained=estimate(0.9, 0.1)), "no response"),
+        (layer(untrained=estimate(0.9, 0.1)), REACHED),
+        (layer(ceiling=0.1, untrained=estimate(0.9, 0.1)), "no response"),
+        (layer(untrained=estimate(0.9, 0.1), shuffled=estimate(0.95, 0.1)), "no response"),
         (layer(shuffled=estimate(0.9, 0.1), untrained=None), "no response"),
         (layer(ceiling=0.89), "not a filter"),
         (layer(linear_x=estimate(0.89)), "not a filter"),
