@@ -185,6 +185,54 @@ def test_the_keyboard_reaches_the_verdict_contents_and_figures(open_page, plante
     assert {"svg", "png", "csv"} <= set(reached)
 
 
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_figures_menu_is_chosen_from_by_keyboard_and_stays_so_on_paper_and_in_files(
+    open_page, planted, tmp_path, scheme
+):
+    page = open_page(planted, color_scheme=scheme).page
+    menu, plot = page.get_by_role("combobox", name="Show in Figure 3. Third"), page.locator("#plot-third")
+
+    def shown() -> list[object]:
+        return plot.evaluate("plot => [plot.data.map(trace => trace.visible), plot.layout.xaxis.title.text]")
+
+    assert shown() == [[True, False], "t"]
+    menu.focus()
+    page.keyboard.press("ArrowDown")
+    assert menu.input_value() == "turned" and shown() == [[False, True], "turned t"]
+    keep(page, f"menu-{scheme}")
+    page.emulate_media(color_scheme="dark" if scheme == "light" else "light")
+    page.emulate_media(media="print", color_scheme="light")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert shown() == [[False, True], "turned t"] and menu.is_visible()
+    page.emulate_media(media="screen", color_scheme=scheme)
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    with page.expect_download() as taken:
+        page.locator("button[data-take=svg][data-plot=plot-third]").click()
+    taken.value.save_as(tmp_path / "third.svg")
+    assert "turned t" in (tmp_path / "third.svg").read_text("utf-8")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_toolbars_of_plots_are_no_stops_of_the_tabulator(open_page, pages, kind):
+    page = open_page(pages[kind]).page
+    page.emulate_media(color_scheme="dark")  # draws anew
+    page.locator(".plot").first.hover()
+    stops = page.locator(".modebar-btn").evaluate_all("all => all.map(button => button.tabIndex)")
+    assert stops and set(stops) == {-1}
+
+
+def test_without_javascript_a_page_says_where_the_numbers_are(chromium, planted):
+    context = chromium.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(planted.as_uri())
+    keep(page, "no-javascript")
+    note = page.locator(".scriptless")
+    assert note.is_visible() and "report.json" in note.inner_text()
+    assert page.locator("table.claims").first.is_visible()
+    assert not page.locator(".plot:visible, .take:visible").count()
+    context.close()
+
+
 def test_arrow_keys_read_a_plots_values(open_page, planted):
     page = open_page(planted).page
     figure = FIGURES[0]
@@ -252,11 +300,11 @@ def test_the_page_holds_the_json_that_lies_beside_it(open_page, report):
 def test_paper_is_light_and_shows_every_claim_whatever_the_screen(open_page, planted):
     page = open_page(planted, color_scheme="dark").page
     on_screen = ink(page)
-    assert page.locator(".updatemenu-header").count() == 1
+    assert page.locator("label.choose select").count() == 1 and page.locator(".updatemenu-header").count() == 0
     page.emulate_media(media="print", color_scheme="dark")
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert ink(page) == {PAPER_INK} and on_screen == {DARK_INK}
-    assert page.locator(".updatemenu-header").count() == 0
+    assert page.locator("label.choose select").is_visible()  # it says what is shown
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert page.locator("details.more[open]").count() == 1
     assert not page.locator("nav.contents").is_visible() and not page.locator("button:visible").count()

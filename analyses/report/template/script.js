@@ -1,6 +1,6 @@
 "use strict";
-// 660 pixels are the text width of A4, within US Letter's too; nothing can be chosen from a menu on paper.
-const PAPER = {ink: "#1b1b1f", ground: "#ffffff", fixed: {width: 660, updatemenus: [], sliders: []}};
+// 660 pixels are the text width of A4, within US Letter's too; nothing slides on paper.
+const PAPER = {ink: "#1b1b1f", ground: "#ffffff", fixed: {width: 660, sliders: []}};
 const CLEAR = "rgba(0,0,0,0)";
 const plots = [...document.querySelectorAll(".plot")];
 const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -44,20 +44,56 @@ function inked(trace, theme) {
 
 // A specification in the colours of a ground. Annotations may have a colour of their own, which is made for neither.
 function themed({data, layout, frames}, theme) {
+  const margin = layout.updatemenus?.length ? {...layout.margin, t: Math.min(50, layout.margin?.t ?? 50)} : layout.margin;
   const notes = (layout.annotations ?? []).map(note => ({...note, font: {...note.font, color: theme.ink}}));
   return {
     data: data.map(trace => inked(trace, theme)),
     layout: {
-      ...layout, font: {...layout.font, color: theme.ink}, annotations: notes,
-      paper_bgcolor: CLEAR, plot_bgcolor: CLEAR, ...theme.fixed,
+      ...layout, font: {...layout.font, color: theme.ink}, annotations: notes, margin,
+      paper_bgcolor: CLEAR, plot_bgcolor: CLEAR, updatemenus: [], ...theme.fixed,
     },
     frames,
     config: {...content("plot.config"), responsive: !theme.fixed.width, modeBarButtonsToRemove: ["toImage"]},
   };
 }
+
+// Plotly's menus know no keyboard: real ones stand above the plot, and all that is drawn is as chosen there.
+function addMenus(plot) {
+  for (const {buttons, active} of content(plot.dataset.spec).layout.updatemenus ?? []) {
+    const label = Object.assign(document.createElement("label"), {className: "choose", textContent: "Show "});
+    const select = label.appendChild(document.createElement("select"));
+    select.setAttribute("aria-label", `Show in ${plot.closest("figure").querySelector("h3").textContent}`);
+    for (const button of buttons) select.add(new Option(button.label));
+    Object.assign(select, {buttons, selectedIndex: Math.max(0, active ?? 0)});
+    select.addEventListener("change", () => draw(plot));
+    plot.before(label);
+  }
+}
+const changed = (object, [key, ...rest], value) => (
+  {...object, [key]: rest.length ? changed(object?.[key], rest, value) : value}
+);
+// As Plotly.update would: a list has a value for each trace, and a dot leads into what a trace or the layout holds.
+function specification(plot) {
+  let {data, layout, frames} = content(plot.dataset.spec);
+  for (const {buttons, selectedIndex} of plot.parentElement.querySelectorAll("label.choose select")) {
+    const [traces, whole] = buttons[selectedIndex].args ?? [];
+    for (const [path, value] of Object.entries(traces ?? {})) {
+      const own = i => Array.isArray(value) ? value[i % value.length] : value;
+      data = data.map((trace, i) => changed(trace, path.split("."), own(i)));
+    }
+    for (const [path, value] of Object.entries(whole ?? {})) layout = changed(layout, path.split("."), value);
+  }
+  return {data, layout, frames};
+}
+// Seven stops of the tabulator in every plot are too many: arrow keys and the buttons below it do for a keyboard.
+const skipToolbar = plot => plot.querySelectorAll(".modebar-btn").forEach(button => { button.tabIndex = -1; });
 function draw(plot, theme = screenTheme()) {
+  const first = !isDrawn(plot);
   plot.dataset.drawn = "yes";
-  Plotly.react(plot, themed(content(plot.dataset.spec), theme));
+  if (first) addMenus(plot);
+  Plotly.react(plot, themed(specification(plot), theme));
+  skipToolbar(plot);
+  if (first) plot.on("plotly_afterplot", () => skipToolbar(plot)); // which may have made it anew
 }
 const isDrawn = plot => plot.dataset.drawn;
 const drawOnce = plot => isDrawn(plot) || draw(plot);
@@ -107,7 +143,7 @@ function take(plot, kind) {
   const filename = plot.id.replace(/^(plot|rows)-/, "");
   if (kind === "csv") return save(csv(plot), `${filename}.csv`);
   // As on paper, whatever the page looks like now.
-  const {data, layout} = themed(content(plot.dataset.spec), PAPER);
+  const {data, layout} = themed(specification(plot), PAPER);
   const size = {width: 900, height: layout.height ?? 450};
   const figure = {data, layout: {...layout, ...size, paper_bgcolor: PAPER.ground}};
   return Plotly.downloadImage(figure, {...size, format: kind, filename, scale: kind === "png" ? 3 : 1});

@@ -34,7 +34,12 @@ class Planted(Result):
         """The second shows claims 10 to 19."""
         lines = layer_lines([1, 2], {f"layer {i}": [1.0, 0.1**i] for i in range(6)}, {"null": [1.0, 1.0]}, "t", "loss")
         cells = heatmap([1, 2], ["a", "b"], [[0.1, 0.2], [0.3, 0.4]], "t", "R²", text=True)
-        cells.update_layout(updatemenus=[{"buttons": [{"label": "all", "args": [{"visible": [True]}]}]}])
+        cells.add_heatmap(z=[[0.4, 0.3], [0.2, 0.1]], visible=False, showscale=False)
+        buttons = [
+            {"label": "as it is", "args": [{"visible": [True, False]}]},
+            {"label": "turned", "args": [{"visible": [False, True]}, {"xaxis.title.text": "turned t"}]},
+        ]
+        cells.update_layout(updatemenus=[{"buttons": buttons}])
         table = go.Table(header={"values": ["head", "score"]}, cells={"values": [["L1H0", "L1H1"], [0.5, 0.25]]})
         drawn = [
             Figure("first", f"First{self.hostile}", "A <b>guide</b> of a < b.", with_band(["a", "b"], BAND, "R²")),
