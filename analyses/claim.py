@@ -2,6 +2,8 @@
 
 import math
 from dataclasses import asdict, dataclass
+from html import escape
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from mesascope.probes import Estimate
@@ -47,6 +49,13 @@ class Figure:
     source: str = ""
     """Where the measure comes from, with our departures."""
 
+    def __repr__(self) -> str:
+        return f"<Figure {self.id}: {self.title}>"
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None, **options: Any) -> Any:
+        """What a notebook shows: the plot, as plotly would."""
+        return self.plot._repr_mimebundle_(include, exclude, **options)
+
 
 class Result:
     """Base of every analysis' result; subclasses are frozen dataclasses.
@@ -83,10 +92,46 @@ class Result:
         """The numbers behind the figures, as JSON."""
         return {}
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Keep the short `__repr__`: a dataclass makes one of all its numbers, unless the class has its own."""
+        super().__init_subclass__(**options)
+        cls.__repr__ = cls.__repr__  # type: ignore[method-assign]
+
+    def __repr__(self) -> str:
+        try:
+            said = "; ".join(f"{claim.text} [{claim.verdict}]" for claim in self.headlines[:1])
+        except Exception as error:  # a repr is asked for while things go wrong
+            said = f"its claims raise {type(error).__name__}"
+        return shorten(f"<{type(self).__name__}: {said or 'no claim'}", 300, placeholder=" …") + ">"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the claims as a table, with the warnings."""
+        claims = self.claims
+        rows = [_row("th", ("claim", "value", "95% interval", "null", "verdict"))]
+        rows += [_row("td", _cells(claim)) for claim in claims[:N_SHOWN]]
+        more = [f"{len(claims) - N_SHOWN} more in .claims"] if len(claims) > N_SHOWN else []
+        notes = "".join(f"<p>{escape(note)}</p>" for note in (*more, *self.warnings))
+        return f"<h4>{escape(self.title)}</h4><p>{escape(self.question)}</p><table>{''.join(rows)}</table>{notes}"
+
     def to_json(self) -> dict[str, Any]:
         """This result as `report.json` holds it; NaN and infinities become null."""
         claims = [asdict(claim) for claim in self.claims]
         return finite({"claims": claims, "warnings": list(self.warnings), "data": self.data()})
+
+
+N_SHOWN = 25
+"""Most claims in a notebook's table."""
+
+
+def _cells(claim: Claim) -> tuple[str, ...]:
+    interval = "" if claim.ci is None else f"{claim.ci[0]:.4g} to {claim.ci[1]:.4g}"
+    value, null = ("" if number is None else f"{number:.4g}" for number in (claim.value, claim.null))
+    return claim.text, value, interval, null, claim.verdict
+
+
+def _row(tag: str, cells: tuple[str, ...]) -> str:
+    filled = (f'<{tag} style="text-align:left">{escape(cell)}</{tag}>' for cell in cells)
+    return f"<tr>{''.join(filled)}</tr>"
 
 
 NOT_LINEAR = "The task is not linear in x: learners on features of x, such as a deep model's, are not among the rivals."

@@ -104,6 +104,11 @@ class Scope:
     """What its folder said, if it came from one."""
     _done: dict[tuple[Any, ...], Any] = field(default_factory=dict, repr=False, init=False)
 
+    def __repr__(self) -> str:
+        task = f"{self.task.name} with n_dims={self.task.n_dims} and n_points={self.task.n_points}"
+        kind = f"n_layers={self.model.cfg.n_layers}" if isinstance(self.model, HookedRegressor) else "a predictor"
+        return f"<Scope {self.source}: {kind}, {task}, seed {self.seed}>"
+
     def once(self, key: tuple[Any, ...], make: Callable[[], T]) -> T:
         """The value of `key`, made at the first call, so that ten analyses run the model once."""
         if key not in self._done:

@@ -22,6 +22,12 @@ class Prompts:
     ys: Float[Tensor, "batch n_points"]
     w: Float[Tensor, "batch n_dims"] | None = None
 
+    def __repr__(self) -> str:
+        kind = str(self.xs.dtype).removeprefix("torch.")
+        return (
+            f"<Prompts: {len(self)} of {self.n_points} points in {self.n_dims} dimensions, {kind} on {self.xs.device}>"
+        )
+
     def __len__(self) -> int:
         return len(self.xs)
 

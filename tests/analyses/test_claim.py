@@ -1,12 +1,16 @@
-from dataclasses import FrozenInstanceError, dataclass
+import inspect
+from dataclasses import FrozenInstanceError, dataclass, replace
 from typing import Any, ClassVar
 
+import plotly.graph_objects as go
+import plotly.io
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mesascope.analyses import Claim, Result
-from mesascope.analyses.claim import finite, fixed
+from mesascope import analyses
+from mesascope.analyses import Claim, Figure, Result
+from mesascope.analyses.claim import N_SHOWN, finite, fixed
 
 
 def claim(name: str, value: float | None = 0.5) -> Claim:
@@ -52,6 +56,88 @@ def test_a_result_without_claims_is_no_result():
 def test_claims_are_frozen():
     with pytest.raises(FrozenInstanceError):
         claim("first").value = 2.0  # type: ignore[misc]
+
+
+class Many(Found):
+    """A result that is no dataclass of its own, with a name and words that are markup to a page."""
+
+    title: ClassVar[str] = "<b>Many</b>"
+
+    @property
+    def claims(self) -> tuple[Claim, ...]:
+        return tuple(replace(claim(f"number {index}"), text=f"a < b & c {index}") for index in range(N_SHOWN + 2))
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        return ("<script>alert(1)</script>",)
+
+
+@dataclass(frozen=True)
+class Numbers(Found):
+    """A result with more numbers than a line holds."""
+
+    numbers: tuple[float, ...] = tuple(range(10_000))
+
+    @property
+    def claims(self) -> tuple[Claim, ...]:
+        return (replace(claim("long"), text="word\n" * 1000),)
+
+
+def test_a_result_is_a_line_with_its_headline_and_verdict():
+    assert repr(Found()) == str(Found()) == "<Found: A sentence. [decodable]>"
+    assert repr(Numbers()).startswith("<Numbers: word word") and repr(Numbers()).endswith(" …>")
+    assert len(repr(Numbers())) <= 302 and "\n" not in repr(Numbers())
+
+
+def test_a_result_without_claims_has_a_line_too():
+    assert repr(Result()) == "<Result: its claims raise NotImplementedError>"
+    assert repr(Silent()) == "<Silent: no claim>"
+
+
+class Silent(Result):
+    @property
+    def claims(self) -> tuple[Claim, ...]:
+        return ()
+
+
+def test_a_result_that_speaks_for_itself_is_heard():
+    @dataclass(frozen=True)
+    class Own(Found):
+        number: int = 3
+
+        def __repr__(self) -> str:
+            return "my own"
+
+    @dataclass(frozen=True)
+    class Child(Own):
+        other: int = 4
+
+    assert repr(Own()) == repr(Child()) == "my own"
+
+
+@pytest.mark.parametrize("name", [n for n in analyses.__all__ if inspect.isclass(getattr(analyses, n))])
+def test_no_result_of_an_analysis_says_all_its_numbers(name):
+    found = getattr(analyses, name)
+    if issubclass(found, Result):
+        assert found.__repr__ is Result.__repr__
+
+
+def test_a_notebook_shows_the_claims_as_a_table_of_escaped_words():
+    page = Many()._repr_html_()
+    assert page.count("<tr>") == N_SHOWN + 1 and "2 more in .claims" in page
+    assert "a &lt; b &amp; c 0" in page and "&lt;b&gt;Many" in page and "&lt;script&gt;" in page
+    assert "<script" not in page and "<b>" not in page
+    assert page.count(">0.5<") == N_SHOWN and "0.25 to inf" in page
+    assert "more in" not in Found()._repr_html_() and ">nan<" in Found()._repr_html_()
+
+
+def test_a_figure_is_a_line_and_a_notebook_draws_its_plot(monkeypatch):
+    plot = go.Figure(go.Scatter(x=list(range(1000)), y=list(range(1000))))
+    drawn = Figure("spectral-response", "Response", "How to read it.", plot)
+    assert repr(drawn) == "<Figure spectral-response: Response>"
+    monkeypatch.setattr(plotly.io.renderers, "default", "plotly_mimetype")
+    bundle = drawn._repr_mimebundle_()
+    assert bundle["application/vnd.plotly.v1+json"]["data"][0]["type"] == "scatter"
 
 
 JSON = st.recursive(

@@ -337,3 +337,12 @@ def test_untrained_twin_has_the_architecture_and_prompts_but_other_weights():
 def test_a_predictor_has_no_hooked_model():
     with pytest.raises(MesascopeError, match="<LeastSquares least squares> has no layers to probe"):
         _ = attach(LeastSquares()).hooked
+
+
+def test_a_scope_is_a_line():
+    bare, hooked = attach(LeastSquares(), seed=3), attach(decoder())
+    hooked.predict(hooked.prompts(3, "any"))
+    assert repr(bare) == (
+        "<Scope <LeastSquares least squares>: a predictor, linear_regression with n_dims=5 and n_points=20, seed 3>"
+    )
+    assert repr(hooked) == "<Scope a hooked model: n_layers=2, linear_regression with n_dims=3 and n_points=8, seed 0>"

@@ -50,3 +50,8 @@ def test_the_decomposition_is_computed_once_and_belongs_to_these_prompts_alone()
     prompts = some(4)
     assert prompts.decomposition is prompts.decomposition
     torch.testing.assert_close(prompts[1:3].decomposition.eigenvalues, prompts.decomposition.eigenvalues[1:3])
+
+
+def test_prompts_are_a_line():
+    prompts = LinearRegression(n_dims=3, n_points=8).sample(64, seed=0, dtype=torch.float64)
+    assert repr(prompts) == "<Prompts: 64 of 8 points in 3 dimensions, float64 on cpu>"
