@@ -62,20 +62,25 @@ def run_analyses(
             else:
                 findings.left_out[name] = analysis.needs
         except Exception as error:
-            reason = reason_of(error)
+            reason = reason_of(error, analysis.fits_readouts)
             findings.mistake = error if reason is None else None
             findings.failed[name] = reason or f"a mistake of ours, {type(error).__name__}: {in_a_line(error)}"
     return findings
 
 
-def reason_of(error: Exception) -> str | None:
-    """Why an analysis could not run, in one line with the remedy; None for a mistake of ours."""
+def reason_of(error: Exception, by_prompts: bool = True) -> str | None:
+    """Why an analysis could not run, in one line with the remedy; None for a mistake of ours.
+
+    Args:
+        error: What was raised.
+        by_prompts: Whether another number of prompts can help.
+    """
     if isinstance(error, MesascopeError):
         return str(error)
     if lacks_memory(error):
-        return f"out of memory ({in_a_line(error)}); use fewer prompts (--prompts) or another device (--device)"
+        fewer = "fewer prompts (--prompts) or " if by_prompts else ""
+        return f"out of memory ({in_a_line(error)}); use {fewer}another device (--device)"
     if isinstance(error, np.linalg.LinAlgError | torch.linalg.LinAlgError):
-        return (
-            f"a matrix could not be solved ({in_a_line(error)}); use more prompts (--prompts) or another seed (--seed)"
-        )
+        more = "more prompts (--prompts) or " if by_prompts else ""
+        return f"a matrix could not be solved ({in_a_line(error)}); use {more}another seed (--seed)"
     return None

@@ -73,7 +73,7 @@ def measure(job: Job) -> Errors:
             result = analysis.run(scope, job.settings.n_prompts) if analysis.applies(scope) else None
             content = _content(result, *start)
         except Exception as error:  # noqa: BLE001  (one checkpoint is not to stop a thousand)
-            errors[name if scope else STARTING] = what_went_wrong(error)
+            errors[name if scope else STARTING] = what_went_wrong(error, analysis.fits_readouts)
             if scope is None:
                 break
             continue
@@ -92,9 +92,9 @@ def stored(store: Store, key: str, name: str) -> dict[str, Any] | None:
     return content if not content["applies"] or content.keys() >= {"headlines", "claims", "warnings", "data"} else None
 
 
-def what_went_wrong(error: Exception) -> str:
+def what_went_wrong(error: Exception, by_prompts: bool = True) -> str:
     """In one line; with its kind, where it is not for the user to mend."""
-    return reason_of(error) or f"{type(error).__name__}: {in_a_line(error)}"
+    return reason_of(error, by_prompts) or f"{type(error).__name__}: {in_a_line(error)}"
 
 
 def describe(scope: Scope) -> dict[str, Any]:

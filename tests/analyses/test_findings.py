@@ -86,6 +86,19 @@ def test_memory_and_matrices_are_reasons_with_a_remedy(fail, said):
         fail()
     reason = reason_of(raised.value)
     assert reason is not None and reason.startswith(said) and "; use " in reason and "\n" not in reason
+    assert "(--prompts) or another" in reason
+    elsewhere = reason_of(raised.value, by_prompts=False)
+    assert elsewhere is not None and "; use another" in elsewhere and "--prompts" not in elsewhere
+
+
+@pytest.mark.parametrize("fits", [True, False])
+def test_fewer_prompts_are_a_remedy_only_where_readouts_are_fitted(fits):
+    def fails(scope, n_prompts):
+        raise MemoryError("4 GB")
+
+    scope = attach(LeastSquares())
+    (reason,) = run_analyses(scope, {"one": Analysis(fails, fits_readouts=fits)}, 80, lambda r: r).failed.values()
+    assert ("--prompts" in reason) == fits and reason.endswith("another device (--device)")
 
 
 def test_what_torch_says_of_memory_is_said_with_how_much_was_asked_for():
