@@ -17,6 +17,7 @@ from mesascope.models import (
     DiscreteMMSE,
     GradientDescent,
     GradientDescentPlusPlus,
+    HookedRegressor,
     Lasso,
     Learner,
     LeastSquares,
@@ -30,6 +31,8 @@ from mesascope.models import (
     Ridge,
     ScheduledGradientDescent,
     bayes_optimal,
+    gd_plus_plus,
+    gradient_descent,
 )
 from mesascope.models.inputs import Gaussian, Uniform, random_bases
 from mesascope.models.spectra import Geometric, LogUniform, TwoLevel
@@ -45,6 +48,8 @@ PAIRS = (
     ("Newton", "GD"),
 )
 """Learners that are mixed."""
+N_DIMS = (2, 3, 5)
+"""Dimensions in which constructions are planted: in few, random weights predict much by chance."""
 N_TRIES = 6
 """Draws of a mixture: many a pair is as good as one family, with its scalars in between."""
 
@@ -106,6 +111,20 @@ def plants(
     for first, second in PAIRS * n_each:
         drawn = (Plant((make[first](), make[second]()), Draw(rng).uniform(0.3, 0.7)) for _ in range(N_TRIES))
         yield from islice((plant for plant in drawn if not is_single(plant)), 1)
+
+
+def built(n_each: int, rng: torch.Generator) -> Iterator[tuple[Plant, HookedRegressor, LinearRegression]]:
+    """Models whose weights are set by hand, which have untrained twins, with the learner that each is."""
+    draw = Draw(rng)
+    for n_dims in N_DIMS:
+        task = LinearRegression(n_dims=n_dims, n_points=2 * n_dims + 8)
+        for _ in range(n_each):
+            k, eta = draw.whole(1, 2), draw.uniform(0.3, 0.8)
+            steps = gradient_descent(n_dims, task.n_points, [eta] * k)
+            yield Plant((GradientDescent(k, eta),)), steps, task
+            etas, gammas = (draw.uniform(0.3, 0.8), draw.uniform(0.3, 0.8)), (draw.uniform(0.1, 0.3), 0.0)
+            curved = gd_plus_plus(n_dims, task.n_points, etas, gammas)
+            yield Plant((GradientDescentPlusPlus(etas, gammas),)), curved, task
 
 
 def _makers(task: LinearRegression, rng: torch.Generator) -> dict[str, Callable[[], Learner]]:

@@ -13,7 +13,7 @@ from mesascope.analyses.identification.discrimination import needed
 from mesascope.analyses.identification.examination import Examination
 from mesascope.analyses.identification.identification import identify
 from mesascope.analyses.identification.judging import EXACT, Verdict
-from mesascope.analyses.identification.plants import N_POOL, Plant, plants, tasks
+from mesascope.analyses.identification.plants import N_DIMS, N_POOL, Plant, built, plants, tasks
 from mesascope.analyses.planting import PlantedTest
 from mesascope.analyses.scope import attach
 from mesascope.models import (
@@ -126,10 +126,11 @@ class SelfTest(PlantedTest[Case]):
 
 
 def count_cases(n_each: int, n_untrained: int, names: Sequence[str] | None = None) -> int:
-    """How many learners and untrained models a selftest looks at, if every pair makes a mixture."""
+    """How many learners, constructions and untrained models a selftest looks at, if every pair makes a mixture."""
     rng = generator(0, "count")
     chosen = _chosen(names).values()
-    return n_untrained + sum(len(list(plants(task, n_each, rng, lambda plant: False))) for task in chosen)
+    n_built = 0 if names else 2 * n_each * len(N_DIMS)
+    return n_untrained + n_built + sum(len(list(plants(task, n_each, rng, lambda plant: False))) for task in chosen)
 
 
 def _chosen(names: Sequence[str] | None) -> dict[str, LinearRegression]:
@@ -147,7 +148,7 @@ def run_selftest(
     names: Sequence[str] | None = None,
     on_case: Callable[[str], None] = lambda name: None,
 ) -> SelfTest:
-    """Plant learners and mixtures on every task, and look at untrained models.
+    """Plant learners and mixtures on every task, constructions beside their untrained twins, and untrained models.
 
     A verdict is right if it names the planted family; or one that predicts the same there (within `NEGLIGIBLE`, such as
     least squares for what has converged); or is undetermined between it and families that so few prompts do not tell
@@ -157,13 +158,15 @@ def run_selftest(
         seed: Seed of scalars, prompts and noise.
         n_each: Learners of each family on each task.
         n_untrained: Untrained models.
-        names: Tasks to plant on, see `tasks`; default all.
+        names: Tasks to plant on, see `tasks`; default all, and constructions.
         on_case: Called with each case's name before it runs.
 
     Raises:
         MesascopeError: There is no such task.
     """
     cases = [case for name, task in _chosen(names).items() for case in _planted(name, task, seed, n_each, on_case)]
+    if not names:
+        cases += _constructed(seed, n_each, on_case)
     untrained = []
     for index in range(n_untrained):
         on_case(f"untrained model {index + 1} of {n_untrained}")
@@ -202,6 +205,17 @@ def _planted(
         yield Case(plant, name, noise, finding.verdict, right, why)
 
 
+def _constructed(seed: int, n_each: int, on_case: Callable[[str], None]) -> Iterator[Case]:
+    """Models set by hand, through all of identification: unlike bare learners they have untrained twins."""
+    for plant, model, task in built(n_each, generator(seed, "selftest", "constructions")):
+        name = f"construction, d={task.n_dims}"
+        on_case(f"{name}: {plant.label}")
+        scope = attach(model, task=task, seed=seed)
+        verdict = identify(scope, n_prompts=N_PROMPTS, n_tune=N_TUNE, shifts=False).output.verdict
+        right, why = grade(plant, verdict, Examination(scope, N_TUNE, rivals(task)), 0.0)
+        yield Case(plant, name, 0.0, verdict, right, why)
+
+
 def grade(plant: Plant, verdict: Verdict, examination: Examination, sigma: float) -> tuple[bool, str]:
     """Whether a verdict on a planted learner is right, and why if it is not its name.
 
@@ -224,7 +238,7 @@ def grade(plant: Plant, verdict: Verdict, examination: Examination, sigma: float
         if target.distance(same) <= target.floor:
             return True, f"{same.label} predicts the same"
         return False, f"{same.label} does not predict the same"
-    if verdict.text.startswith("undetermined"):
+    if verdict.families and verdict.text.startswith("undetermined"):
         others = contest.fit(target.preds, among=set(verdict.families) - set(plant.families)).values()
         missed = [(target.predict(other) - target.preds).square().sum(1) for other in others]
         enough = [needed(each, target.preds.square().sum(1), sigma**2) for each in missed]

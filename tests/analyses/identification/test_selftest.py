@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from mesascope.analyses import attach
+from mesascope.analyses import attach, identify
 from mesascope.analyses.identification import selftest
 from mesascope.analyses.identification.examination import Examination
-from mesascope.analyses.identification.judging import Verdict
-from mesascope.analyses.identification.plants import Plant, plants, tasks
+from mesascope.analyses.identification.judging import REACHED, Evidence, Verdict
+from mesascope.analyses.identification.plants import Plant, built, plants, tasks
 from mesascope.analyses.identification.selftest import Case, SelfTest, Untrained, count_cases, grade, run_selftest
 from mesascope.models import (
     GradientDescent,
@@ -75,6 +75,17 @@ def test_every_family_is_planted_on_every_task_as_often_as_asked(name):
     assert all(plant.predict(prompts).isfinite().all() for plant in plants(task, 1, rng, never))
 
 
+def test_constructions_predict_what_their_learners_do_in_several_dimensions():
+    found = list(built(2, torch.Generator().manual_seed(0)))
+    assert Counter(plant.family for plant, *_ in found) == {"GD": 6, "GD++": 6}
+    assert {task.n_dims for *_, task in found} == {2, 3, 5}
+    for plant, model, task in found:
+        prompts = task.sample(4, seed=0)
+        torch.testing.assert_close(
+            model(prompts.xs, prompts.ys)[:, -1].double(), plant.predict(prompts)[:, -1].double(), rtol=1e-4, atol=1e-5
+        )
+
+
 def test_tasks_cover_spectra_noise_and_sizes():
     every = tasks().values()
     assert len({repr(task.inputs) for task in every}) >= 4
@@ -84,7 +95,8 @@ def test_tasks_cover_spectra_noise_and_sizes():
 def test_cases_are_counted_before_they_run():
     rng = torch.Generator().manual_seed(0)
     assert count_cases(3, 5, ["isotropic"]) == 5 + len(list(plants(tasks()["isotropic"], 3, rng, never)))
-    assert count_cases(1, 0) == sum(count_cases(1, 0, [name]) for name in tasks())
+    n_built = len(list(built(1, rng)))
+    assert count_cases(1, 0) == n_built + sum(count_cases(1, 0, [name]) for name in tasks())
 
 
 @pytest.mark.parametrize("call", [lambda: count_cases(1, 0, ["isotropc"]), lambda: run_selftest(names=["isotropc"])])
@@ -139,6 +151,11 @@ def test_undetermined_between_those_that_predict_the_same_is_right(examination):
 
 def test_undetermined_among_others_is_wrong(examination):
     assert not graded(examination, NEWTON, either("ridge", "GD"))[0]
+
+
+def test_what_untrained_models_reach_is_no_name_and_wrong(examination):
+    verdict = Verdict(REACHED, (), "an untrained twin may predict as much (cos ≤ 1.10)")
+    assert graded(examination, NEWTON, verdict) == (False, verdict.reason)
 
 
 # What is said.
@@ -218,6 +235,26 @@ def test_planted_learners_are_recovered_and_mixtures_that_are_none_left_out(redu
     assert [c.plant.label for c in found.cases] == ["Newton k=3", "ridge r=0.5", "2-nearest neighbours", MIXTURE.label]
     assert [c.noise for c in found.cases] == [0.0, 0.02, 0.1, 0.0]
     assert found.failures == () and found.recovered == 1
+
+
+def test_a_construction_is_found_beside_its_untrained_twins(reduced, monkeypatch):
+    """A bare learner has no twins, so that planting those alone would never see a null that is too high."""
+    monkeypatch.setattr(selftest, "_planted", lambda *_: iter([case(True)]))
+    some = list(built(1, torch.Generator().manual_seed(0)))[:1]
+    monkeypatch.setattr(selftest, "built", lambda n_each, rng: iter(some))
+    seen: list[Evidence] = []
+
+    def looked(scope, **options):
+        result = identify(scope, rivals=selftest.rivals(scope.regression), **options)
+        seen.append(result.output.evidence)
+        return result
+
+    monkeypatch.setattr(selftest, "identify", looked)
+    said: list[str] = []
+    found = run_selftest(n_each=1, n_untrained=0, on_case=said.append)
+    assert [c.plant.family for c in found.cases[-1:]] == ["GD"] and found.cases[-1].right
+    assert found.cases[-1].task == "construction, d=2" and said == [f"construction, d=2: {some[0][0].label}"]
+    assert seen[0].untrained_skill is not None
 
 
 @pytest.mark.slow
