@@ -65,11 +65,17 @@ class Discrimination:
         return self.separations[0] if self.separations else None
 
     def warnings(self, n_prompts: int) -> tuple[str, ...]:
-        """Rivals that so few prompts cannot tell apart."""
+        """Rivals that so few prompts cannot tell apart, and those that no number of them can."""
         short = [s for s in self.separations if s.n_prompts is not None and s.n_prompts > n_prompts]
-        if not short:
-            return ()
-        return (f"With {n_prompts:,} prompts some rivals cannot be told apart: {short[0]}.",)
+        never = [s for s in self.separations if s.n_prompts is None]
+        found = [f"With {n_prompts:,} prompts some rivals cannot be told apart: {short[0]}."] if short else []
+        if never:
+            rest, plural = ", ".join(s.rival for s in never), "" if len(never) > 1 else "s"
+            found.append(
+                f"No number of such prompts tells some rivals apart: {rest} predict{plural} the same as "
+                f"{never[0].planted}."
+            )
+        return tuple(found)
 
     def data(self) -> dict[str, Any]:
         """All pairs."""

@@ -169,10 +169,13 @@ def test_a_separation_says_how_many_prompts():
 def test_too_few_prompts_warn_of_the_hardest_pair(n_prompts, n_warnings):
     hard, easy, same = Separation("A", "B", 0.01, 500), Separation("A", "C", 0.5, 3), Separation("A", "D", 0.0, None)
     plan = Discrimination((same, hard, easy), ("A", "B", "C", "D"), (), ())
-    found = plan.warnings(n_prompts)
+    *found, never = plan.warnings(n_prompts)
     assert len(found) == n_warnings
     assert all("500 prompts" in text and f"With {n_prompts} prompts" in text for text in found)
-    assert replace(plan, separations=(same,)).warnings(n_prompts) == ()  # more prompts would not help
+    assert never == "No number of such prompts tells some rivals apart: D predicts the same as A."
+    two = replace(plan, separations=(same, replace(same, rival="E"))).warnings(n_prompts)
+    assert two == ("No number of such prompts tells some rivals apart: D, E predict the same as A.",)
+    assert replace(plan, separations=(easy,)).warnings(n_prompts) == ()
 
 
 def test_data_hold_all_pairs(plan):
