@@ -79,8 +79,9 @@ class Finding:
             return Claim(name, text, self.mixture.t.value, self.mixture.t.ci, 1.0, self.verdict.text)
         text = f"{where} is explained to {1 - best.unexplained.value:.4f} by {best.label}"
         text += f", of {ceiling.value:.4f} that a filter or all rivals together can"
-        rest = ", ".join(f"{m.label} {1 - m.unexplained.value:.4f}" for m in self.evidence.matches[:4] if m is not best)
-        text += f" (others: {rest})" if rest else ""
+        others = [match for match in self.evidence.matches[:4] if match is not best]
+        rest = ", ".join(f"{m.label} {1 - m.unexplained.value:.4f}, {m.beaten:.1%}" for m in others)
+        text += f" (others, and how often the nearest is nearer: {rest})" if rest else ""
         return Claim(
             id=name,
             text=text + (f", but {self.verdict.reason}." if self.verdict.reason else "."),

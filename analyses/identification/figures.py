@@ -1,7 +1,10 @@
 """The figures of an identification."""
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+import plotly.graph_objects as go
 
 from mesascope.analyses.claim import Figure
 from mesascope.analyses.identification.judging import EXACT
@@ -9,6 +12,7 @@ from mesascope.analyses.plots import NEUTRAL, heatmap, lines, log_axis, with_ban
 from mesascope.probes import Estimate
 
 if TYPE_CHECKING:
+    from mesascope.analyses.identification.examination import Finding
     from mesascope.analyses.identification.identification import Identification
 
 N_SHOWN = 6
@@ -54,6 +58,7 @@ def _unexplained(result: "Identification") -> Figure:
     floor = [share(Estimate(*(1 - finding.floor,) * 3)) for finding in shown]
     plot = with_band(labels, {**series, "floor: untrained or shuffled": floor}, "share left unexplained")
     log_axis(plot, [[e.value for e in values] for values in [*series.values(), floor]])
+    _say_how_surely(plot, shown)
     return Figure(
         "identification-unexplained",
         "What each family leaves unexplained, layer by layer",
@@ -66,6 +71,15 @@ def _unexplained(result: "Identification") -> Figure:
         equation="min over members of Σ(ŷ − ŷ_learner)² / Σŷ²",
         source="the measure is ours",
     )
+
+
+def _say_how_surely(plot: go.Figure, shown: "Sequence[Finding]") -> None:
+    """Add to every point how often the nearest family is nearer, what a rival is excluded by."""
+    for trace in plot.data:
+        beaten = [[m.beaten for m in finding.evidence.matches if m.family == trace.name] for finding in shown]
+        if trace.hovertemplate and all(beaten):
+            said = [f"the nearest is nearer in {share:.1%} of bootstraps" for (share,) in beaten]
+            trace.update(text=said, hovertemplate=trace.hovertemplate + "<br>%{text}")
 
 
 def _confusion(result: "Identification") -> Figure:

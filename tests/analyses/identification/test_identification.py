@@ -186,6 +186,19 @@ def test_an_untrained_decoder_gets_no_algorithm_at_any_layer(seed):
     assert all(layer.verdict.text in ("no algorithm", REACHED) for layer in result.layers)
 
 
+def test_how_surely_a_rival_is_excluded_is_said_in_the_claim_and_where_it_is_drawn(newton_3):
+    others = [match for match in newton_3.output.evidence.matches[:4] if match.family != "Newton"]
+    assert others and all(
+        f"{match.label} {1 - match.unexplained.value:.4f}, {match.beaten:.1%}" in newton_3.claims[1].text
+        for match in others
+    )
+    plot = newton_3.figures()[0].plot
+    traces = {trace.name: trace for trace in plot.data}
+    assert traces["ridge"].hovertemplate.endswith("<br>%{text}")
+    assert traces["ridge"].text == ("the nearest is nearer in 100.0% of bootstraps",)
+    assert traces["by any filter or combination"].text is None
+
+
 def one_step_of(n_dims, sign=1.0):
     task = LinearRegression(n_dims=n_dims, n_points=12)
     step = gradient_descent(n_dims, 12, [sign * 0.5])
