@@ -57,6 +57,15 @@ def test_identify_designs_prompts_that_tell_the_nearest_apart(run, tiny_run, qui
     assert "Designed prompts: " in err
 
 
+def test_identify_refuses_to_design_prompts_of_a_task_that_is_not_linear_before_it_computes(run, monkeypatch):
+    def identify(*args: Any, **options: Any) -> None:
+        raise AssertionError("it ran")
+
+    monkeypatch.setattr(analyses, "identify", identify)
+    code, out, err = run(*IDENTIFY, "zoo:sine", "--discriminating")
+    assert code == 1 and out == "" and is_one_line_error(err, "sine is not linear regression")
+
+
 @pytest.mark.parametrize("option", ["--prompts", "--readout-prompts"])
 def test_identify_asks_for_enough_prompts(run, tiny_run, option):
     code, out, err = run("identify", tiny_run, option, "39")

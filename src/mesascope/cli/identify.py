@@ -44,6 +44,8 @@ def identify(
             _note(f"Hardest to tell apart: {plan.hardest}. Scoring {n_prompts:,}.")
 
     scope = attached(ckpt, seed, device, w_std)
+    if discriminating:
+        _ = scope.linear  # designed prompts are varied from it: refuse another task before anything is computed
     with progress(1, "identifying") as advance:
         advance("identification")
         keep = shifts and not discriminating  # the designed prompts are a shift themselves
