@@ -94,14 +94,20 @@ def test_without_the_first_model_losses_are_known_and_nothing_is_subtracted(scop
 
 
 class Broken:
-    """A predictor with a mistake of ours."""
+    """A predictor with a mistake of its own."""
 
     def predict(self, prompts):
         raise ZeroDivisionError
 
 
-def test_a_mistake_of_ours_in_predictions_is_raised(scopes):
-    broken = attach(Broken(), task=scopes[0].task)
+def test_a_predictor_that_breaks_costs_itself_alone(scopes):
+    found = measure_pairs([scopes[0], attach(Broken(), task=scopes[0].task)], 40)
+    assert "failed on prompts of 8 points in 3 dimensions: ZeroDivisionError: without a word; let" in found.failed[1]
+
+
+def test_a_mistake_of_ours_in_predictions_is_raised(scopes, monkeypatch):
+    broken = attach(decoder())
+    monkeypatch.setattr(broken.hooked, "forward", lambda xs, ys: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         measure_pairs([scopes[0], broken], 40)
 
