@@ -153,7 +153,7 @@ class Subject:
     def untrained_skill(self) -> Estimate | None:
         """The twins' mean, and the interval in which one more would fall."""
         skills = [skill for skill, _ in self.twins] + self.more
-        return cosine_interval(torch.tensor(skills)) if skills else None
+        return cosine_interval(torch.tensor(skills, dtype=torch.float64)) if skills else None
 
 
 Feed = Callable[[], Iterable[tuple[Prompts, Sequence[Tensor]]]]

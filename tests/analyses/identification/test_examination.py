@@ -12,6 +12,7 @@ from mesascope.models import (
     MesascopeError,
     NearestNeighbours,
     Newton,
+    Ridge,
 )
 from mesascope.models.battery import bounded, rivals
 from mesascope.models.inputs import Gaussian
@@ -136,3 +137,30 @@ def test_the_first_point_never_counts(examination):
 
 def test_an_estimate_in_words():
     assert describe_estimate("τ", Estimate(1.23456, 1.0, 2.0)) == "τ = 1.235 [1, 2]"
+
+
+@pytest.mark.parametrize(
+    "twins, open_",
+    [
+        ([], False),  # a bare predictor
+        ([0.01, -0.02, 0.0, 0.03, -0.01], False),  # nothing like it
+        ([0.7, -0.5, 0.4, 0.2, -0.6], True),  # none has come as far, but one more might
+        ([0.999, -0.5, 0.4, 0.2, -0.6], False),  # one has
+    ],
+)
+def test_more_twins_are_asked_for_where_a_few_leave_it_open(examination, twins, open_):
+    subject = examination.enter("output", Ridge(0.5).predict(examination.tune))
+    subject.twins = [(skill, 0.0) for skill in twins]
+    assert examination.unsettled(subject) is open_
+    settled = subject.untrained_skill
+    subject.more = [0.1] * 34
+    if twins:
+        assert settled is not None and subject.untrained_skill is not None
+        assert subject.untrained_skill.ci == (min(twins + [0.1]), max(twins + [0.1]))  # 39: their range
+        assert settled.high != subject.untrained_skill.high
+
+
+def test_what_predicts_too_little_asks_for_no_more_twins(examination):
+    subject = examination.enter("output", -Ridge(0.5).predict(examination.tune))
+    subject.twins = [(skill, 0.0) for skill in (0.7, -0.5, 0.4, 0.2, -0.6)]
+    assert not examination.unsettled(subject)
