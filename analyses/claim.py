@@ -54,7 +54,11 @@ class Figure:
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None, **options: Any) -> Any:
         """What a notebook shows: the plot, as plotly would."""
-        return self.plot._repr_mimebundle_(include, exclude, **options)
+        return self.plot._repr_mimebundle_(include, exclude, **{"config": PLOT_CONFIG} | options)
+
+
+PLOT_CONFIG: dict[str, Any] = {"displaylogo": False, "showSendToCloud": False, "plotlyServerURL": ""}
+"""What Plotly is told wherever a figure is drawn: by itself it offers to open a site and to send the plot there."""
 
 
 class Result:
@@ -134,6 +138,8 @@ def _row(tag: str, cells: tuple[str, ...]) -> str:
     return f"<tr>{''.join(filled)}</tr>"
 
 
+REACHED = "undetermined: untrained models reach this"
+"""A verdict on what there is, but no more of than a model that has learned nothing might have."""
 NOT_LINEAR = "The task is not linear in x: learners on features of x, such as a deep model's, are not among the rivals."
 """A warning of every result that holds a model against learners."""
 

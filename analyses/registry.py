@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from mesascope.analyses.causality import Causes, trace_causes
+from mesascope.analyses.causality.causality import MIN_PROMPTS, N_PROMPTS
 from mesascope.analyses.causality.places import has_a_traced_point
 from mesascope.analyses.claim import Result
 from mesascope.analyses.curvature import Curvature, detect_curvature
@@ -110,7 +111,7 @@ ANALYSES: dict[str, Analysis] = {
     ),
     Causes.name: Analysis(
         # Its readouts are of all tokens and of every twin too: of no more prompts than its default, nor of too few.
-        lambda scope, n: trace_causes(scope, n_prompts=min(max(n, 160), 2_000)),
+        lambda scope, n: trace_causes(scope, n_prompts=min(max(n, MIN_PROMPTS), N_PROMPTS)),
         has_a_traced_point,
         "a hooked model on a regression task, and as many points before one that it reads as x has dimensions",
     ),

@@ -186,16 +186,16 @@ class Scope:
         """
         if not isinstance(self.model, HookedRegressor):
             return ()
-        model = self.model
+        return self.once(("untrained",), lambda: tuple(map(self.untrained_twin, range(N_TWINS))))
 
-        def make() -> tuple[Scope, ...]:
-            seeds = range(TWIN_SEED + self.seed, TWIN_SEED + self.seed + N_TWINS)
-            return tuple(
-                Scope(model.untrained_twin(seed), self.task, f"untrained twin of {self.source}", self.seed)
-                for seed in seeds
-            )
+    def untrained_twin(self, index: int) -> "Scope":
+        """The twin of that number, of any number of them.
 
-        return self.once(("untrained",), make)
+        Raises:
+            MesascopeError: The scope holds a bare predictor.
+        """
+        twin = self.hooked.untrained_twin(TWIN_SEED + self.seed + index)
+        return Scope(twin, self.task, f"untrained twin of {self.source}", self.seed)
 
     def prompts(self, n_prompts: int, stream: str, start: int = 0) -> Prompts:
         """Prompts of a stream, on the model's device; streams never share a prompt."""

@@ -35,10 +35,12 @@ from mesascope.probes.interchange import Features, PatternInterchange, Site
 from mesascope.probes.jackknife import (
     Estimate,
     block_sums,
+    cosine_interval,
     jackknife_ratio,
     jackknifed,
     prediction_interval,
     share_explained,
+    share_interval,
     share_of_prompts,
 )
 from mesascope.probes.moments import Moments
@@ -99,6 +101,7 @@ __all__ = [
     "copy_sums",
     "copying_scores",
     "correlation",
+    "cosine_interval",
     "direct_effects",
     "discrete_sums",
     "distances",
@@ -115,6 +118,7 @@ __all__ = [
     "query_sums",
     "run_from",
     "share_explained",
+    "share_interval",
     "share_of_prompts",
     "similarities",
     "similarity_of_errors",

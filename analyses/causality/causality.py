@@ -14,6 +14,8 @@ from mesascope.analyses.scope import Scope
 from mesascope.models import FilterLearner, LeastSquares, MesascopeError, Ridge
 from mesascope.models.tasks import Regression
 
+N_PROMPTS, MIN_PROMPTS = 2_000, 8 * N_BLOCKS
+"""Prompts to fit readouts on unless told otherwise, and the fewest."""
 N_TWIN_PAIRS, N_TWIN_BATCHES = 4 * N_BLOCKS, 2
 """Pairs for each untrained twin, and in how many batches at the least: a twin has no interval of its own."""
 N_ABLATED = 500
@@ -92,7 +94,7 @@ class Causes(Result):
 def trace_causes(
     scope: Scope,
     seed: int | None = None,
-    n_prompts: int = 2_000,
+    n_prompts: int = N_PROMPTS,
     n_pairs: int = 400,
     learner: FilterLearner | None = None,
 ) -> Causes:
@@ -121,9 +123,9 @@ def trace_causes(
     Source: Geiger et al. (2021) for interchange interventions; departures: real-valued variables, a slope in place of
     an accuracy, and two regressors, since against x·(w_A − w_B) alone a destroyed prediction has a slope of 1/2.
     """
-    if n_pairs < 2 * N_BLOCKS or n_prompts < 8 * N_BLOCKS:
+    if n_pairs < 2 * N_BLOCKS or n_prompts < MIN_PROMPTS:
         raise MesascopeError(
-            f"n_prompts={n_prompts}, n_pairs={n_pairs}: readouts need at least {8 * N_BLOCKS} prompts, and intervals "
+            f"n_prompts={n_prompts}, n_pairs={n_pairs}: readouts need at least {MIN_PROMPTS} prompts, and intervals "
             f"{2 * N_BLOCKS} pairs"
         )
     scope = scope.reseeded(seed)

@@ -6,7 +6,7 @@ from typing import Any
 from mesascope.analyses.claim import Claim
 from mesascope.analyses.store import Store
 
-SCHEMA = 1
+SCHEMA = 2
 """To be raised when what is stored changes, or the same claims come to mean something else."""
 
 

@@ -21,9 +21,8 @@ from mesascope.analyses.units import prompts_per_unit
 from mesascope.models import Learner, MesascopeError, Prompts, battery
 from mesascope.models.learners.base import Sweep
 from mesascope.models.streams import generator
-from mesascope.probes import Estimate, Products, block_sums, jackknife_ratio
+from mesascope.probes import Estimate, Products, block_sums, cosine_interval, jackknife_ratio
 from mesascope.probes.jackknife import N_BLOCKS as N_LEFT_OUT
-from mesascope.probes.jackknife import cosine_interval
 
 MARGIN = 0.1
 """What the lower end of a layer's skill may lie below its skill on the tuning prompts."""

@@ -13,7 +13,7 @@ from mesascope.analyses.identification.examination import Examination, Finding, 
 from mesascope.analyses.identification.figures import draw
 from mesascope.analyses.identification.scorecard import Scorecard, keep_score
 from mesascope.analyses.layers import predict_layers_on
-from mesascope.analyses.scope import TWIN_SEED, Scope
+from mesascope.analyses.scope import Scope
 from mesascope.models import HookedRegressor, MesascopeError, Prompts
 from mesascope.models.interfaces import SlotReadOut
 from mesascope.models.learners.base import Sweep
@@ -115,8 +115,8 @@ def identify(
     prompts, what the nearest member leaves unexplained is set against a ceiling (a spline filter, or a regression on
     all learners), against the other families by bootstrap over prompts, and against floors: the zero predictor,
     untrained twins and shuffled prompts. See `identification.judging.judge` for when that is a name, "undetermined",
-    "like A, but not it", a mixture, "none of the listed", "undetermined: untrained models reach
-    this" or "no algorithm".
+    "like A, but not it", a mixture, "none of the listed", "undetermined: untrained models reach this" or "no
+    algorithm".
 
     Args:
         scope: Where to look; a bare predictor is judged by its output alone.
@@ -180,15 +180,13 @@ def _add_twins(scope: Scope, examination: Examination, subjects: Sequence[Subjec
     Twins that take a readout cost too much for that: of such models the output alone is settled.
     """
     slots = isinstance(scope.model, HookedRegressor) and isinstance(scope.model.unembed, SlotReadOut)
-    places = range(len(subjects)) if slots else [len(subjects) - 1]
+    places = range(-len(subjects), 0) if slots else [-1]  # the output is last, of subjects as of predictions
     open_ = [place for place in places if examination.unsettled(subjects[place])]
     if not open_:
         return
-    first = TWIN_SEED + scope.seed
-    for seed in range(first + len(scope.untrained), first + N_RANKED):
-        twin = Scope(scope.hooked.untrained_twin(seed), scope.task, f"untrained twin of {scope.source}", scope.seed)
-        preds = (
-            predict_layers_on(twin, examination.tune, n_fit).preds if slots else twin.predict(examination.tune)[None]
-        )
+    tune = examination.tune
+    for index in range(len(scope.untrained), N_RANKED):
+        twin = scope.untrained_twin(index)
+        preds = predict_layers_on(twin, tune, n_fit).preds if slots else twin.predict(tune)[None]
         for place in open_:
-            subjects[place].more.append(examination.skill(preds[place if slots else -1]))
+            subjects[place].more.append(examination.skill(preds[place]))

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mesascope.analyses.claim import fixed
+from mesascope.analyses.claim import REACHED, fixed
 from mesascope.models.battery import NEGLIGIBLE
 from mesascope.models.learners.zero import Zero
 from mesascope.probes import Estimate
@@ -20,8 +20,6 @@ CLOSER = 0.25
 """A rival is excluded only if the best match misses less than this part of what the rival misses."""
 WIN = 0.975
 """Share of bootstraps in which the best match must be nearer than a rival to exclude it."""
-REACHED = "undetermined: untrained models reach this"
-"""Said of what predicts y, but no better than a model that has learned nothing might."""
 ZERO = Zero.family
 """The family that a learner is mixed with to be scaled."""
 T_RANGE = (0.05, 0.95)

@@ -3,8 +3,8 @@
 import html
 from pathlib import Path
 
-from mesascope.analyses.claim import Result
-from mesascope.analyses.report.page import PLOT_CONFIG, POLICY, simple_html
+from mesascope.analyses.claim import PLOT_CONFIG, Result
+from mesascope.analyses.report.page import POLICY, simple_html
 from mesascope.models.files import write_atomically
 
 

@@ -11,14 +11,11 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from mesascope.analyses.claim import Figure, Result, finite
+from mesascope.analyses.claim import PLOT_CONFIG, Figure, Result, finite
 from mesascope.analyses.report.tables import packed, table_of
 
 LEADS = {"predictions": "Predictions", "weights": "Weights", "causes": "Causes"}
 """What stands before each of the three sentences."""
-
-PLOT_CONFIG: dict[str, Any] = {"displaylogo": False, "showSendToCloud": False, "plotlyServerURL": ""}
-"""What Plotly is told wherever a figure is drawn: by itself it offers to open a site and to send the plot there."""
 
 POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; "

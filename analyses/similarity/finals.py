@@ -10,7 +10,7 @@ from torch import Tensor
 from mesascope.analyses.similarity.bench import Bench
 from mesascope.analyses.similarity.match import LayerSimilarity, Match
 from mesascope.models import Prompts
-from mesascope.probes.jackknife import cosine_interval
+from mesascope.probes import cosine_interval
 from mesascope.probes.similarity import Roster
 
 

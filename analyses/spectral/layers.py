@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from mesascope.analyses.claim import fixed
+from mesascope.analyses.claim import REACHED, fixed
 from mesascope.analyses.spectral.exact_learners import Rival
 from mesascope.probes import Estimate, Exponent, Response
 
@@ -11,8 +11,6 @@ MIN_EXPLAINED, MIN_LINEAR, MAX_OFF_DIAGONAL, CONVERGED = 0.9, 0.9, 0.1, 0.01
 may lie off its diagonal, and what least squares may leave unexplained beyond any filter where a layer has converged."""
 MIN_RESPONSE = 0.1
 """Share of the predictions below which a filter explains next to nothing, in whatever model."""
-REACHED = "undetermined: untrained models reach this"
-"""Said where a filter explains more than another prompt's, but no more than in an untrained model it might."""
 WORTHY = 0.95
 """Share of what any filter explains that a family's nearest must explain for its exponent to say anything."""
 

@@ -25,11 +25,12 @@ from mesascope.probes import (
     induced_operators,
     layer_predictor,
     linearity_in_y,
+    share_interval,
     share_of_prompts,
     weights_by_jacobian,
     weights_by_queries,
 )
-from mesascope.probes.jackknife import N_BLOCKS, share_interval
+from mesascope.probes.jackknife import N_BLOCKS
 
 STREAM, REFERENCE = "spectral", 1.5
 """Stream of the prompts; the prefix that claims are about, in points per dimension: enough to have learned from, and

@@ -15,7 +15,7 @@ from mesascope.analyses.store import Store, content_key, fingerprint
 from mesascope.models import MesascopeError
 from mesascope.models.errors import in_a_line
 
-SCHEMA = 1
+SCHEMA = 2
 """To be raised when what is stored changes, or the same claims come to mean something else."""
 STARTING = "loading"
 """What an error is of that no analysis made."""

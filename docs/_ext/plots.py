@@ -34,7 +34,8 @@ def html_of(figures: "Iterable[Figure]", guides: bool = True) -> "HTML":
     """Figures as they stand in a page."""
     from IPython.display import HTML
 
-    from mesascope.analyses.report.page import PLOT_CONFIG, simple_html
+    from mesascope.analyses.claim import PLOT_CONFIG
+    from mesascope.analyses.report.page import simple_html
 
     parts = []
     for figure in figures:

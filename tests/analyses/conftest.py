@@ -37,7 +37,7 @@ def few_prompts(n_prompts: int) -> Iterator[None]:
         patch.setattr(registry, "compare_on_features", on_features)
         heads = partial(registry.find_induction, n_prompts=40, n_scored=40, weigh=False)
         patch.setattr(registry, "find_induction", heads)
-        patch.setattr(registry, "trace_causes", partial(registry.trace_causes, n_prompts=160, n_pairs=40))
+        patch.setattr(registry, "trace_causes", partial(registry.trace_causes, n_pairs=40))
         yield
 
 

@@ -137,7 +137,9 @@ def test_a_figure_is_a_line_and_a_notebook_draws_its_plot(monkeypatch):
     assert repr(drawn) == "<Figure spectral-response: Response>"
     monkeypatch.setattr(plotly.io.renderers, "default", "plotly_mimetype")
     bundle = drawn._repr_mimebundle_()
-    assert bundle["application/vnd.plotly.v1+json"]["data"][0]["type"] == "scatter"
+    shown = bundle["application/vnd.plotly.v1+json"]
+    assert shown["data"][0]["type"] == "scatter"
+    assert shown["config"]["showSendToCloud"] is False and shown["config"]["plotlyServerURL"] == ""
 
 
 JSON = st.recursive(

@@ -18,8 +18,8 @@ from mesascope.analyses import (
     write_report,
 )
 from mesascope.analyses.causality.cause import IN_USE
+from mesascope.analyses.claim import REACHED
 from mesascope.analyses.identification import evidence
-from mesascope.analyses.identification.judging import REACHED
 from mesascope.models import HookedRegressor, RegressorConfig
 from mesascope.models.training import RunConfig
 from mesascope.models.training.presets import read_preset

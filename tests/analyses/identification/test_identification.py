@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from mesascope.analyses import attach, fit_readouts, identify
+from mesascope.analyses.claim import REACHED
 from mesascope.analyses.identification import identification
 from mesascope.analyses.identification.examination import Examination
-from mesascope.analyses.identification.judging import REACHED
 from mesascope.analyses.leaks import N_LEAK
 from mesascope.analyses.scope import N_TWINS
 from mesascope.models import (

@@ -2,13 +2,13 @@ import math
 
 import pytest
 
+from mesascope.analyses.claim import REACHED
 from mesascope.analyses.identification.judging import (
     CLOSER,
     EXACT,
     MAX_UNEXPLAINED,
     MIN_SKILL,
     NEGLIGIBLE,
-    REACHED,
     SURELY,
     T_RANGE,
     WIN,

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from mesascope.analyses import attach, identify
+from mesascope.analyses.claim import REACHED
 from mesascope.analyses.identification import selftest
 from mesascope.analyses.identification.examination import Examination
-from mesascope.analyses.identification.judging import REACHED, Evidence, Verdict
+from mesascope.analyses.identification.judging import Evidence, Verdict
 from mesascope.analyses.identification.plants import Plant, built, plants, tasks
 from mesascope.analyses.identification.selftest import Case, SelfTest, Untrained, count_cases, grade, run_selftest
 from mesascope.models import (

@@ -3,8 +3,7 @@ import torch
 
 from mesascope.analyses import attach, measure_similarity
 from mesascope.models import IterativeLearner, LeastSquares, LinearRegression, Newton
-from mesascope.probes import similarity_of_errors
-from mesascope.probes.jackknife import cosine_interval
+from mesascope.probes import cosine_interval, similarity_of_errors
 from mesascope.probes.similarity import similarity_of_weights
 
 from ..conftest import WIDE, decoder

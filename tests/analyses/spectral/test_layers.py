@@ -1,7 +1,8 @@
 import pytest
 
+from mesascope.analyses.claim import REACHED
 from mesascope.analyses.spectral.exact_learners import Rival
-from mesascope.analyses.spectral.layers import REACHED, LayerResponse
+from mesascope.analyses.spectral.layers import LayerResponse
 from mesascope.probes import Estimate, Exponent, Response
 
 
